@@ -1,0 +1,1 @@
+"""Artifacts: what releases come from."""

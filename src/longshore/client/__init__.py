@@ -1,0 +1,1 @@
+"""Python client of the Longshore API, sync and async."""

@@ -1,0 +1,127 @@
+"""What runs instances: the interface every driver implements, and the records that cross it.
+
+      start ──► running ──► exited          inspect() tells which; exited() waits for the change
+        │          │
+        └──────────┴── stop() ──► exited    harmless on what has already ended
+
+Instances outlive the manager. A driver therefore never relies on being the parent of what it started: everything it
+needs to find an instance again is in the handle, a small JSON object that the engine stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from longshore.model import Resources
+
+#: JSON object; its keys are the driver's own business
+Handle = Mapping[str, Any]
+
+
+class DriverError(Exception):
+    """The driver could not do what was asked; the message says what and why, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One instance to start."""
+
+    deployment: str
+    instance: str
+    launch_id: str
+    #: shell line (run by /bin/sh -c) or argv
+    command: str | tuple[str, ...]
+    directory: Path
+    #: the whole environment of the child but for the driver's own launch mark: nothing is inherited
+    environment: Mapping[str, str]
+    #: stdout and stderr go here (appended)
+    log: Path
+    #: the port the instance is to listen on; None: it does not listen
+    port: int | None = None
+    #: user name to run as; None: the manager's own
+    user: str | None = None
+    resources: Resources = field(default_factory=Resources)
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How an instance ended. code: exit code, negative for a signal as in subprocess; None: not known (it was not
+    started by this manager process, so nobody could ask for it)."""
+
+    code: int | None
+
+    def __str__(self) -> str:
+        if self.code is None:
+            return "ended (exit code unknown)"
+        return f"was killed by signal {-self.code}" if self.code < 0 else f"exited with code {self.code}"
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """state: running, exited, or unknown where the runtime cannot be asked."""
+
+    state: Literal["running", "exited", "unknown"]
+    exit: Exit | None = None
+    #: a sentence for people, such as "pid 4711, up 3 min, 21 MB"
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    exit: Exit
+    #: it ignored SIGTERM for the whole grace and was killed
+    killed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Whether a driver or router can be used on this machine; if not, why and what to do about it."""
+
+    usable: bool
+    reason: str
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+class Driver(Protocol):
+    """One way of running instances. Every method may be called again after a crash in the middle of it."""
+
+    name: str
+
+    def capabilities(self) -> frozenset[str]:
+        """Of "ports" (each instance has one of its own), "limits", "user", "logs", "replicas"."""
+
+    async def fingerprint(self) -> Fingerprint:
+        """Can this driver be used here, and if not, why."""
+
+    async def start(self, launch: Launch, persist: Callable[[Handle], None]) -> Handle:
+        """Start one instance.
+
+        `persist` is called as soon as the instance exists and before this returns; if it raises, the instance is
+        ended at once and the error goes on. Returns when the program has been executed (not: when it is ready).
+        Raises DriverError where it cannot be executed, naming the reason (no such file, not executable, no such user).
+        """
+
+    async def inspect(self, handle: Handle) -> Inspection:
+        """What is known of it now. Never raises for an instance that is gone: that is `exited`."""
+
+    async def exited(self, handle: Handle) -> Exit:
+        """Wait, without a bound, until it has ended. The caller bounds or cancels it."""
+
+    async def stop(self, handle: Handle, grace_s: float) -> Stopped:
+        """End it and everything it started: SIGTERM, up to `grace_s` seconds, SIGKILL. Returns when all of it is gone.
+        Harmless on what has ended."""
+
+    async def survey(self) -> Mapping[str, Handle]:
+        """Every instance of this manager that exists, by launch id: also those whose handle was never stored."""
+
+    async def ports(self, handle: Handle) -> frozenset[int]:
+        """TCP ports that the instance (any process of it) listens on; empty where that cannot be told."""
+
+    def logs(self, log: Path, lines: int) -> list[str]:
+        """The last lines of an instance's output, without line ends; undecodable bytes replaced."""
+
+    def follow(self, log: Path) -> AsyncIterator[str]:
+        """Lines as they are written from now on, across rotation."""

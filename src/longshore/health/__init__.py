@@ -1,0 +1,1 @@
+"""Asking instances and deployments for their health, and keeping what is committed true."""

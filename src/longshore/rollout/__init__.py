@@ -1,0 +1,1 @@
+"""Rollouts: planned as data, journalled, run, undone, recovered."""

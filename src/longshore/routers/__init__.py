@@ -1,0 +1,1 @@
+"""Routers: what sends traffic to instances."""

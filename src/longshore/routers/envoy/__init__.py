@@ -1,0 +1,1 @@
+"""The data plane: one Envoy process, fed by files, that outlives the manager."""
