@@ -1,0 +1,78 @@
+# Everything goes through this file: people and CI run the same targets.
+# It needs GNU make and Python >= 3.11 with venv; all else comes from the hash-pinned locks in requirements/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# One pytest worker for each processor the kernel shows; pytest-xdist's "auto" counts cores, which a small VM hides.
+WORKERS ?= logical
+
+.PHONY: help demo test quick check format bench chaos lock clean
+
+help: ## this list
+	@echo "longshore: make TARGET"; echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.run ## a manager, an application, load, and every strategy under that load: about a minute
+	@$(BIN)/python -m longshore.demo $(ARGS)
+
+test: $(VENV)/.dev ## all tests
+	@$(BIN)/pytest -q -n $(WORKERS) $(ARGS)
+
+quick: $(VENV)/.dev ## the tests that take less than some ten seconds each
+	@$(BIN)/pytest -q -n $(WORKERS) -m "not slow" $(ARGS)
+
+check: $(VENV)/.dev ## linter and types, both strict
+	@$(BIN)/ruff check .
+	@MYPYPATH=benchmarks $(BIN)/mypy src benchmarks
+
+bench: $(VENV)/.dev ## every benchmark; rewrites the table in docs/benchmarks.md
+	@$(BIN)/python benchmarks/all.py $(ARGS)
+
+chaos: $(VENV)/.dev ## the tests that kill the manager at every journal write
+	@$(BIN)/pytest -q -n $(WORKERS) tests/chaos $(ARGS)
+
+# ---------------------------------------------------------------------------------------------- the environment
+
+# Two stamps, one environment: the development lock holds the runtime lock's versions and more.
+$(VENV)/.dev: requirements/dev.lock pyproject.toml | $(BIN)/python
+	@echo "installing from requirements/dev.lock ..."
+	@$(PIP_INSTALL) --require-hashes -r requirements/dev.lock
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $(VENV)/.run $@
+
+$(VENV)/.run: requirements/run.lock pyproject.toml | $(BIN)/python
+	@echo "installing from requirements/run.lock ..."
+	@$(PIP_INSTALL) --require-hashes -r requirements/run.lock
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { echo "make: Longshore needs Python 3.11 or newer, and none was found." \
+		"Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than" \
+		"Python 3.11. Name a newer one: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: $(PYTHON) cannot make virtual environments." \
+		"On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+lock: ## make the locks anew from pyproject.toml (takes the newest versions it allows)
+	@[ -n "$(PYTHON)" ] || { echo "make: Python 3.11 or newer is needed" >&2; exit 1; }
+	@[ -x .venv-tools/bin/uv ] || { $(PYTHON) -m venv .venv-tools && .venv-tools/bin/python -m pip install --quiet uv; }
+	@.venv-tools/bin/uv pip compile pyproject.toml requirements/build.in $(LOCK_FLAGS) -o requirements/run.lock
+	@.venv-tools/bin/uv pip compile pyproject.toml requirements/build.in --group dev -c requirements/run.lock \
+		$(LOCK_FLAGS) -o requirements/dev.lock
+
+# No index, no paths, no date: a lock says what is installed, never where it was made.
+LOCK_FLAGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	--no-emit-index-url --no-emit-find-links
+
+clean: ## remove the environment and everything that tools left
+	@rm -rf $(VENV) .venv-tools .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	@find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
