@@ -207,6 +207,8 @@ class Deployment:
     routing: Routing | None
     created_at: float
     updated_at: float
+    #: ids of the instances that were committed; whatever else runs belongs to an open rollout or is swept
+    instances: tuple[str, ...] = ()
 
 
 class ReleaseState(StrEnum):
@@ -313,8 +315,9 @@ class RolloutStatus(StrEnum):
     #   running ──► committed ─────────┘
     #    │  ▲ │
     #    ▼  │ ├────► unwinding ──► unwound      everything is as it was
-    #   paused│          └───────► stuck        an undo failed; a person is needed
-    #         └────► held                       rollback_on_failure: false
+    #   paused│          └───────► stuck ──┐    an undo failed; a person is needed
+    #         └────► held ─────────────────┴──► unwound
+    #   held: rollback_on_failure is false. The next deploy or rollback undoes what held and stuck have left.
     #
     #: steps before the commit
     running = "running"
@@ -331,7 +334,8 @@ class RolloutStatus(StrEnum):
 
     @property
     def is_open(self) -> bool:
-        return bool(TRANSITIONS[self])
+        """In progress: no other rollout of the deployment may begin."""
+        return self in OPEN_STATUSES
 
     @property
     def is_failed(self) -> bool:
@@ -348,11 +352,14 @@ TRANSITIONS: dict[RolloutStatus, frozenset[RolloutStatus]] = {
     RolloutStatus.committed: frozenset({RolloutStatus.succeeded}),
     RolloutStatus.succeeded: frozenset(),
     RolloutStatus.unwound: frozenset(),
-    RolloutStatus.held: frozenset(),
-    RolloutStatus.stuck: frozenset(),
+    RolloutStatus.held: frozenset({RolloutStatus.unwound, RolloutStatus.stuck}),
+    RolloutStatus.stuck: frozenset({RolloutStatus.unwound, RolloutStatus.stuck}),
 }
 
-OPEN_STATUSES: frozenset[RolloutStatus] = frozenset(s for s in RolloutStatus if TRANSITIONS[s])
+#: the schema's partial unique index names the same four
+OPEN_STATUSES = frozenset(
+    {RolloutStatus.running, RolloutStatus.paused, RolloutStatus.unwinding, RolloutStatus.committed}
+)
 
 
 @dataclass(frozen=True, slots=True)

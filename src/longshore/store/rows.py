@@ -1,0 +1,128 @@
+"""Rows of the store → records of the model."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from longshore.model import (
+    Deployment,
+    Event,
+    Instance,
+    InstanceState,
+    Progress,
+    Release,
+    ReleaseState,
+    Rollout,
+    RolloutKind,
+    RolloutStatus,
+    StepRecord,
+    StepStatus,
+)
+from longshore.store import codec
+
+
+def deployment(row: sqlite3.Row) -> Deployment:
+    return Deployment(
+        name=row["name"],
+        environment=row["environment"],
+        working_directory=row["working_directory"],
+        public_port=row["public_port"],
+        current_version=row["current_version"],
+        previous_version=row["previous_version"],
+        routing=codec.decode_routing(row["routing"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        instances=tuple(json.loads(row["instances"])),
+    )
+
+
+def release(row: sqlite3.Row) -> Release:
+    return Release(
+        deployment=row["deployment"],
+        version=row["version"],
+        sha256=row["sha256"],
+        spec=codec.decode_spec(row["spec"]),
+        command=codec.decode_command(row["command"]),
+        path=row["path"],
+        size_bytes=row["size_bytes"],
+        state=ReleaseState(row["state"]),
+        created_at=row["created_at"],
+        healthy_at=row["healthy_at"],
+    )
+
+
+def instance(row: sqlite3.Row) -> Instance:
+    return Instance(
+        id=row["id"],
+        deployment=row["deployment"],
+        version=row["version"],
+        slot=row["slot"],
+        port=row["port"],
+        state=InstanceState(row["state"]),
+        handle=None if row["handle"] is None else json.loads(row["handle"]),
+        launch_id=row["launch_id"],
+        started_at=row["started_at"],
+        restarts=row["restarts"],
+        retire_at=row["retire_at"],
+    )
+
+
+def rollout(row: sqlite3.Row) -> Rollout:
+    return Rollout(
+        id=row["id"],
+        deployment=row["deployment"],
+        number=row["number"],
+        kind=RolloutKind(row["kind"]),
+        version=row["version"],
+        previous_version=row["previous_version"],
+        strategy=row["strategy"],
+        status=RolloutStatus(row["status"]),
+        spec=codec.decode_spec(row["spec"]),
+        requested_by=row["requested_by"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        message=row["message"],
+        failure=codec.decode_failure(row["failure"]),
+        abort_requested=row["abort_requested"],
+    )
+
+
+def step_record(row: sqlite3.Row) -> StepRecord:
+    return StepRecord(
+        rollout_id=row["rollout_id"],
+        position=row["position"],
+        name=row["name"],
+        undo=bool(row["undo"]),
+        status=StepStatus(row["status"]),
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        message=row["message"],
+        error=row["error"],
+    )
+
+
+def progress(row: sqlite3.Row) -> Progress:
+    return Progress(
+        rollout_id=row["rollout_id"],
+        deployment=row["deployment"],
+        seq=row["seq"],
+        step=row["step"],
+        status=row["status"],
+        message=row["message"],
+        progress_pct=row["progress_pct"],
+        timestamp=row["timestamp"],
+        last=bool(row["last"]),
+    )
+
+
+def event(row: sqlite3.Row) -> Event:
+    return Event(
+        id=row["id"],
+        deployment=row["deployment"],
+        timestamp=row["timestamp"],
+        type=row["type"],
+        message=row["message"],
+        source=row["source"],
+        rollout_id=row["rollout_id"],
+    )
