@@ -1,0 +1,227 @@
+"""`AsyncLongshore`: the client for asyncio. Each method is the one of `Longshore` (sync.py), awaited."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from longshore.client import calls, rollouts, watching
+from longshore.client import results as r
+from longshore.client.aio_carrier import AsyncCarrier
+from longshore.client.calls import ROOT, path_of
+from longshore.client.discovery import discover
+from longshore.client.effects import Flow
+from longshore.client.stepper import Stepper
+
+OnProgress = Callable[[r.Progress], None]
+
+
+class AsyncLongshore:
+    """A connection to a manager.
+
+    url, token, data_dir   where it is; each None is found as the command line finds it (discovery.py)
+    patience    seconds for which a manager that went away while a rollout is waited for is tried again; long enough
+                for one that restarts
+
+    Every method raises ApiError for what the manager refuses, ManagerUnreachable where none answers, ConnectionLost
+    where the connection broke before an answer came, UnexpectedAnswer where what answered is no manager.
+    Close it, or use it in a `async with` statement.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        data_dir: str | os.PathLike[str] | None = None,
+        *,
+        patience: float = 60.0,
+    ) -> None:
+        self.endpoint = discover(url, token, data_dir)
+        self._patience = patience
+        self._carrier = AsyncCarrier(self.endpoint)
+
+    async def close(self) -> None:
+        await self._carrier.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # ------------------------------------------------------------------------------------------- rollouts
+
+    async def deploy(
+        self,
+        spec: Mapping[str, Any] | None = None,
+        *,
+        wait: bool = True,
+        idempotency_key: str | None = None,
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+        **fields: Any,
+    ) -> r.Rollout:
+        """Take a deployment to a version, and answer when it serves and the old one may be removed.
+
+        spec, fields      the fields of the API; `fields` override those of `spec`
+        wait              False: answer as soon as the rollout began, with `end_time` and `success` None
+        idempotency_key   None makes one up. The same key again answers with the same rollout, for 24 h
+        on_progress       called with each message of the rollout
+        timeout           seconds to wait at most, else WaitTimeout; the rollout goes on. None: until it is over
+
+        A lost connection or a restart of the manager does not lose the outcome. Raises, besides what every method
+        raises, the error of a rollout that failed, such as HealthCheckFailed: its `details` have `operation` (the
+        step), `cause`, `rolled_back` and `steps`.
+        """
+        flow = rollouts.deploy(
+            {**(spec or {}), **fields},
+            wait=wait,
+            key=idempotency_key,
+            timeout=timeout,
+            patience_s=self._patience,
+        )
+        return await self._carrier.run(flow, on_progress)
+
+    async def rollback(
+        self,
+        name: str,
+        version: str | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+    ) -> r.RollbackResult:
+        """Go back to a kept release: `version`, or None for the one before that was healthy.
+
+        Raises BackupNotFound where there is none, RollbackFailed where what served before serves on.
+        """
+        flow = rollouts.rollback(name, version or "", timeout=timeout, patience_s=self._patience)
+        return await self._carrier.run(flow, on_progress)
+
+    async def wait(
+        self, name: str, rollout: str, *, on_progress: OnProgress | None = None, timeout: float | None = None
+    ) -> r.Rollout:
+        """The rollout once it is over, however it ended (`success`, `error`)."""
+        flow = rollouts.follow(name, rollout, timeout=timeout, patience_s=self._patience)
+        return await self._carrier.run(flow, on_progress)
+
+    def watch(self, name: str, rollout: str | None = None, after: int = 0) -> AsyncIterator[r.Progress]:
+        """The messages of a rollout until its end: the one in progress, else the last, else the next to begin.
+
+        rollout, after   begin after message number `after` of that rollout
+        Raises DeploymentNotFound where none began in 60 s.
+        """
+        return self._iterate(watching.watch(name, rollout, after, self._patience))
+
+    async def pause(self, name: str, rollout: str | None = None) -> r.Rollout:
+        """Hold a rollout before its next step. rollout: None is the one in progress."""
+        return await self._carrier.run(calls.control(name, rollout, "pause"))
+
+    async def resume(self, name: str, rollout: str | None = None) -> r.Rollout:
+        """Let a paused rollout go on."""
+        return await self._carrier.run(calls.control(name, rollout, "resume"))
+
+    async def promote(self, name: str, rollout: str | None = None) -> r.Rollout:
+        """Take a canary to its end without its remaining pauses."""
+        return await self._carrier.run(calls.control(name, rollout, "promote"))
+
+    async def abort(self, name: str, rollout: str | None = None, *, reason: str = "") -> r.Rollout:
+        """Have a rollout undone. Answers when that has begun; `wait` tells how it ended."""
+        return await self._carrier.run(calls.control(name, rollout, "abort", reason))
+
+    async def restart(
+        self,
+        name: str,
+        *,
+        wait: bool = True,
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+    ) -> r.Rollout:
+        """Roll out the release that serves once more, by its strategy."""
+        flow = rollouts.change(name, "restart", None, wait=wait, timeout=timeout, patience_s=self._patience)
+        return await self._carrier.run(flow, on_progress)
+
+    async def scale(
+        self,
+        name: str,
+        replicas: int,
+        *,
+        wait: bool = True,
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+    ) -> r.Rollout:
+        """Change the number of instances of the release that serves."""
+        body = {"replicas": replicas}
+        flow = rollouts.change(name, "scale", body, wait=wait, timeout=timeout, patience_s=self._patience)
+        return await self._carrier.run(flow, on_progress)
+
+    async def delete(self, name: str, *, keep_files: bool = False) -> r.Deleted:
+        """Stop a deployment and forget it; its releases too, unless `keep_files`."""
+        return await self._carrier.run(calls.delete(name, keep_files))
+
+    # ------------------------------------------------------------------------------------------- before a rollout
+
+    async def validate(self, spec: Mapping[str, Any] | None = None, **fields: Any) -> r.Validation:
+        """Everything a deploy would refuse, and what would surprise. A specification that is invalid raises nothing."""
+        return await self._carrier.run(calls.validate({**(spec or {}), **fields}))
+
+    async def plan(self, spec: Mapping[str, Any] | None = None, **fields: Any) -> r.Preview:
+        """What a deploy would do, step by step, without doing it."""
+        return await self._carrier.run(calls.plan({**(spec or {}), **fields}))
+
+    # ------------------------------------------------------------------------------------------- looking
+
+    async def get(self, name: str) -> r.Status:
+        """The status of a deployment. Raises DeploymentNotFound."""
+        return await self._carrier.run(calls.get(r.Status, path_of(name)))
+
+    async def status(self, name: str) -> r.Status:
+        """The same as `get`."""
+        return await self.get(name)
+
+    async def list(
+        self, *, environment: str | None = None, state: str | None = None, limit: int = 50, offset: int = 0
+    ) -> r.Deployments:
+        """One page of the deployments, sorted by name. limit: 1 to 500."""
+        query = {"environment": environment, "state": state, "limit": limit, "offset": offset}
+        return await self._carrier.run(calls.get(r.Deployments, ROOT, **query))
+
+    def list_all(self, *, environment: str | None = None, state: str | None = None) -> AsyncIterator[r.Summary]:
+        """Every deployment, page after page as the iteration goes on."""
+        return self._iterate(calls.all_pages(environment=environment, state=state))
+
+    async def health(self, name: str) -> r.Health:
+        """Probe a deployment now."""
+        return await self._carrier.run(calls.get(r.Health, path_of(name, "health")))
+
+    async def rollouts(self, name: str, *, limit: int = 20, offset: int = 0) -> r.Rollouts:
+        """One page of a deployment's history, newest first."""
+        return await self._carrier.run(calls.get(r.Rollouts, path_of(name, "rollouts"), limit=limit, offset=offset))
+
+    async def rollout(self, name: str, rollout: str) -> r.Rollout:
+        """One attempt, as it stands. Raises NotFound."""
+        return await self._carrier.run(calls.get(r.Rollout, path_of(name, "rollouts", rollout)))
+
+    async def releases(self, name: str) -> r.Releases:
+        """The versions that were deployed, and which of them can be rolled back to."""
+        return await self._carrier.run(calls.get(r.Releases, path_of(name, "releases")))
+
+    async def events(self, name: str, *, limit: int = 50, before: int | None = None) -> r.Events:
+        """Events of a deployment, newest first. before: only those older than the event with that id."""
+        return await self._carrier.run(calls.get(r.Events, path_of(name, "events"), limit=limit, before=before))
+
+    async def logs(self, name: str, *, instance: str | None = None, tail: int = 100) -> r.Logs:
+        """The last `tail` lines that the instances wrote, or that one of them did."""
+        return await self._carrier.run(calls.get(r.Logs, path_of(name, "logs"), instance=instance, tail=tail))
+
+    def follow_logs(self, name: str, *, instance: str | None = None, tail: int = 10) -> AsyncIterator[r.LogLine]:
+        """The last `tail` lines, then each new one, until the manager ends the stream or the loop is left."""
+        return self._iterate(calls.follow_logs(name, instance, tail))
+
+    # --- private
+
+    def _iterate(self, flow: Flow[None]) -> AsyncIterator[Any]:
+        return self._carrier.iterate(Stepper(flow))

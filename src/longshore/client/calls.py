@@ -1,0 +1,137 @@
+"""The calls that are one request and one answer (or a page after the other), as flows."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from longshore.client import results
+from longshore.client.decode import decode
+from longshore.client.effects import ChannelClosed, Emit, Flow, Open, Receive, Reply, Request
+from longshore.client.errors import ConnectionLost, NotFound, UnexpectedAnswer, error_of_body
+
+T = TypeVar("T")
+
+ROOT = "/api/v1/deployments"
+#: rows asked for at a time when all are wanted; the API allows up to 500
+PAGE = 200
+
+
+def path_of(name: str, *parts: str) -> str:
+    return "/".join((ROOT, quote(name, safe=""), *(quote(part, safe="") for part in parts)))
+
+
+def checked(request: Request, reply: Reply) -> Any:
+    """The decoded body of a successful answer; any other is raised as the error it is."""
+    if not 200 <= reply.status < 300:
+        raise error_of_body(
+            reply.body, url=request.path, status=reply.status, retry_after=_seconds(reply.headers.get("retry-after"))
+        )
+    try:
+        return reply.json()
+    except ValueError as error:
+        raise UnexpectedAnswer(f"{request.path} answered {reply.status} with something that is no JSON") from error
+
+
+def fetch(request: Request) -> Flow[Any]:
+    """Ask for something that changes nothing: once more where the connection broke, as that is harmless."""
+    try:
+        reply = yield request
+    except ConnectionLost:
+        reply = yield request
+    return checked(request, reply)
+
+
+def send(request: Request) -> Flow[Any]:
+    """Ask for something that must not happen twice."""
+    reply = yield request
+    return checked(request, reply)
+
+
+def get(kind: type[T], path: str, **params: Any) -> Flow[T]:
+    body = yield from fetch(Request("GET", path, {key: _param(v) for key, v in params.items() if v is not None}))
+    return decode(kind, body)
+
+
+def all_pages(*, environment: str | None, state: str | None) -> Flow[None]:
+    """Emits each Summary, page after page."""
+    offset = 0
+    while True:
+        page = yield from get(
+            results.Deployments, ROOT, environment=environment, state=state, limit=PAGE, offset=offset
+        )
+        for row in page.deployments:
+            yield Emit(row)
+        offset += len(page.deployments)
+        if not page.deployments or offset >= page.total:
+            return
+
+
+def validate(spec: Mapping[str, Any]) -> Flow[results.Validation]:
+    """A 400 in the shape of a validation is an answer, in the shape of an error it is one."""
+    request = Request("POST", f"{ROOT}/validate", json=spec)
+    reply: Reply = yield request
+    if reply.status == 400:
+        with contextlib.suppress(ValueError, UnexpectedAnswer):
+            return decode(results.Validation, reply.json())
+    return decode(results.Validation, checked(request, reply))
+
+
+def plan(spec: Mapping[str, Any]) -> Flow[results.Preview]:
+    return decode(results.Preview, (yield from send(Request("POST", f"{ROOT}/plan", json=spec))))
+
+
+def open_rollout(name: str) -> Flow[results.Rollout]:
+    """The rollout in progress. Raises NotFound where there is none."""
+    page = yield from get(results.Rollouts, path_of(name, "rollouts"), limit=1)
+    if not page.rollouts or page.rollouts[0].is_over:
+        raise NotFound(404, "NOT_FOUND", f"no rollout of {name} is in progress", {"deployment": name})
+    return page.rollouts[0]
+
+
+def control(name: str, rollout_id: str | None, verb: str, reason: str = "") -> Flow[results.Rollout]:
+    """pause, resume, promote or abort a rollout; None is the one in progress."""
+    chosen = rollout_id or (yield from open_rollout(name)).id
+    body = {"reason": reason} if reason else None
+    answer = yield from send(Request("POST", path_of(name, "rollouts", chosen, verb), json=body))
+    return decode(results.Rollout, answer)
+
+
+def delete(name: str, keep_files: bool) -> Flow[results.Deleted]:
+    params = {"keep_files": "true"} if keep_files else {}
+    # Stopping instances takes as long as they take to drain.
+    return decode(results.Deleted, (yield from send(Request("DELETE", path_of(name), params, timeout=None))))
+
+
+def follow_logs(name: str, instance: str | None, tail: int) -> Flow[None]:
+    """Emits each LogLine: the last `tail` of them, then what is written, until the manager ends the stream."""
+    params = {"follow": "true", "tail": tail, **({"instance": instance} if instance else {})}
+    yield Open("stream", path_of(name, "logs"), params)
+    while True:
+        try:
+            text = yield Receive()
+        except ChannelClosed:
+            return
+        yield Emit(decode(results.LogLine, loads(text)))
+
+
+def loads(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UnexpectedAnswer(f"a message of the manager is no JSON: {text[:80]!r}") from error
+
+
+def _param(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _seconds(header: str | None) -> float | None:
+    """Retry-After in seconds; its other form, a date, is not used by Longshore."""
+    try:
+        return float(header) if header else None
+    except ValueError:
+        return None

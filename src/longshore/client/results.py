@@ -1,0 +1,302 @@
+"""What the client answers with: the objects of the API as frozen records.
+
+Times are aware UTC datetimes, durations float seconds, sizes bytes, percentages 0-100. `raw` is the JSON as it came,
+with whatever a newer manager added.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from longshore.client.decode import Seconds
+
+#: rollouts with these statuses are not over (a committed one still drains)
+OPEN_STATUSES = frozenset({"running", "paused", "unwinding", "committed"})
+
+
+NO_TIME = Seconds(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of a rollout. status: running | completed | failed."""
+
+    name: str
+    status: str
+    message: str = ""
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    error: str = ""
+    #: it is the undoing of that step
+    undo: bool = False
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds; None while it runs."""
+        if self.start_time is None or self.end_time is None:
+            return None
+        return (self.end_time - self.start_time).total_seconds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a rollout failed: the error the synchronous call would have answered with."""
+
+    code: str
+    message: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout(Result):
+    """One attempt to take a deployment to a version: what `deploy` answers, and an entry of its history.
+
+    The first eight fields are the answer of `POST /deployments`; the others are empty where the manager does not say.
+    """
+
+    version: str
+    start_time: datetime
+    end_time: datetime | None = None
+    duration: Seconds = NO_TIME
+    #: None while it is not over
+    success: bool | None = None
+    message: str = ""
+    previous_version: str = ""
+    steps: tuple[Step, ...] = ()
+    id: str = ""
+    deployment: str = ""
+    #: 1, 2, 3 … within the deployment
+    number: int = 0
+    #: deploy | rollback
+    kind: str = "deploy"
+    strategy: str = ""
+    #: running | paused | unwinding | committed | succeeded | unwound | held | stuck
+    status: str = ""
+    requested_by: str = ""
+    error: Failure | None = None
+    progress_pct: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        return self.status not in OPEN_STATUSES
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollbackResult(Result):
+    """version: what serves now."""
+
+    message: str
+    version: str
+    timestamp: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replicas:
+    desired: int
+    available: int
+    ready: int
+    updated: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """type: info | warning | error."""
+
+    timestamp: datetime
+    type: str
+    message: str
+    source: str
+    id: int | None = None
+    rollout_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Events(Result):
+    """Newest first."""
+
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status(Result):
+    """state: unknown | deploying | healthy | unhealthy | failed | rolling_back; health: unknown | healthy | …"""
+
+    name: str
+    version: str
+    environment: str
+    state: str
+    health: str
+    last_updated: datetime
+    replicas: Replicas
+    configuration: Mapping[str, str] = field(default_factory=dict)
+    #: newest first, at most 50
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A row of the list."""
+
+    name: str
+    version: str
+    environment: str
+    state: str
+    health: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployments(Result):
+    """A page of the list, sorted by name. total: all that match, on whatever page."""
+
+    deployments: tuple[Summary, ...]
+    total: int
+    limit: int
+    offset: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollouts(Result):
+    """A page of a deployment's history, newest first."""
+
+    rollouts: tuple[Rollout, ...]
+    total: int
+    limit: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Issue:
+    """field: dotted path such as `health_check.interval`; severity: error | warning."""
+
+    field: str
+    message: str
+    severity: str = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation(Result):
+    """issues: what a deploy would refuse; warnings: what would surprise."""
+
+    valid: bool
+    issues: tuple[Issue, ...] = ()
+    warnings: tuple[Issue, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    name: str
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A field that a deploy would change, compared with what serves; the values are for display."""
+
+    field: str
+    before: Any = dataclasses.field(default=None, metadata={"key": "from"})
+    after: Any = dataclasses.field(default=None, metadata={"key": "to"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview(Result):
+    """What a deploy would do."""
+
+    steps: tuple[PlannedStep, ...]
+    changes: tuple[Change, ...] = ()
+    warnings: tuple[Issue, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    name: str
+    status: str
+    message: str = ""
+    duration: Seconds = NO_TIME
+    last_run: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    name: str
+    status: str
+    message: str = ""
+    checks: tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health(Result):
+    """What probing now found. overall: healthy | unhealthy | degraded | unknown."""
+
+    overall: str
+    components: Mapping[str, Component]
+    last_check: datetime
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """One version of a deployment. state: fetching | kept | pruned."""
+
+    version: str
+    state: str
+    sha256: str = ""
+    size_bytes: int = 0
+    created_at: datetime | None = None
+    #: when it was first committed; None: never served, so never a target of a rollback
+    healthy_at: datetime | None = None
+    #: it serves now
+    current: bool = False
+    #: it served before, and is what a rollback goes to
+    previous: bool = False
+    strategy: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Releases(Result):
+    releases: tuple[Release, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    instance: str
+    line: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logs(Result):
+    """Oldest first."""
+
+    lines: tuple[LogLine, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deleted(Result):
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(Result):
+    """A message of the WebSocket. status: running | success | failed | warning; seq counts from 1 in the rollout."""
+
+    step: str
+    status: str
+    message: str = ""
+    progress_pct: int = 0
+    timestamp: datetime
+    rollout_id: str = ""
+    seq: int = 0
+
+    @property
+    def last(self) -> bool:
+        """Nothing follows in this rollout: only its end is at 100 percent."""
+        return self.progress_pct >= 100 and self.status in ("success", "failed")
