@@ -1,0 +1,327 @@
+"""Driver `mock`: instances that exist in memory only, and misbehave as a script says. For tests, demos and documents.
+
+    world = MockWorld(clock)
+    world.scripts["2.0"] = Script(never_ready=True)
+    driver = MockDriver(world)              # … the manager is killed: MockDriver(world) again, the instances are there
+
+Nothing here starts a process or sleeps; what takes time (`exit_after`) takes it on the world's clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from longshore.clock import Clock, SystemClock
+from longshore.drivers.base import DriverError, Exit, Fingerprint, Handle, Inspection, Launch, Stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """How the instances of one version behave. The default is one that starts, is ready, and ends when told to."""
+
+    #: never answers a probe (MockWorld.ready)
+    never_ready: bool = False
+    #: ends by itself so many seconds after its start …
+    exit_after: float | None = None
+    #: … with this code
+    exit_code: int = 1
+    #: start() raises DriverError with this reason
+    start_error: str = ""
+    #: start() waits until MockWorld.unblock(): "before" the instance exists, or "after", when it was persisted
+    start_block: Literal["", "before", "after"] = ""
+    #: ends by SIGKILL only, after the whole grace
+    ignores_term: bool = False
+    #: "start": start() succeeds though nothing runs, inspect() tells the truth. "always": inspect() says running, too
+    lies: Literal["", "start", "always"] = ""
+
+
+@dataclass(slots=True)
+class MockInstance:
+    """One that was started; `exit` is None while it runs."""
+
+    launch: Launch
+    version: str
+    script: Script
+    number: int
+    started_at: float
+    exit: Exit | None = None
+    waiters: list[asyncio.Future[Exit]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What ran from `time` on: version → instances; versions without any are left out."""
+
+    time: float
+    running: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.running.values())
+
+
+class MockWorld:
+    """The machine that mock drivers run instances on. It outlives them, as a machine outlives a manager.
+
+    scripts   version → Script, read when an instance starts
+    history   a Sample for each change of what runs, the first at the beginning, when nothing did
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self.scripts: dict[str, Script] = {}
+        self.instances: dict[str, MockInstance] = {}
+        self.history: list[Sample] = [Sample(self.clock.now(), {})]
+        self.starts = 0
+        self._blocked: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
+        self._numbers = itertools.count(1)
+        self._logs: defaultdict[Path, list[str]] = defaultdict(list)
+        self._readers: list[asyncio.Future[None]] = []
+
+    # --- what a test does to it
+
+    def kill(self, instance: str, code: int = -9) -> None:
+        """End a running instance (by its id) as a crash would: at once, nobody having asked for it."""
+        found = self.find(instance)
+        if found is None:
+            raise KeyError(f"no running instance {instance!r}; there are {sorted(self.running_ids())}")
+        self.end(found, Exit(code))
+
+    def unblock(self, version: str) -> None:
+        """Let start() calls go on that `start_block` holds."""
+        for waiter in self._blocked.pop(version, []):
+            if not waiter.done() and not waiter.get_loop().is_closed():
+                waiter.set_result(None)
+
+    def blocked(self, version: str) -> int:
+        """start() calls that `start_block` holds now."""
+        return sum(not waiter.done() for waiter in self._blocked.get(version, ()))
+
+    def write(self, log: Path, line: str) -> None:
+        """Append a line to an instance's output."""
+        self._logs[log].append(line)
+        waiting, self._readers = self._readers, []
+        for waiter in waiting:
+            if not waiter.done() and not waiter.get_loop().is_closed():
+                waiter.set_result(None)
+
+    # --- what a test asks it
+
+    def ready(self, instance: str | Handle) -> bool:
+        """What a probe of the instance (its id or its handle) would find now."""
+        found = self.find(instance)
+        return found is not None and not found.script.never_ready and not found.script.lies
+
+    def ready_on(self, port: int) -> bool:
+        """What a probe of an instance by its port would find now."""
+        return any(found.launch.port == port and self.ready(found.launch.instance) for found in self._running())
+
+    def find(self, instance: str | Handle) -> MockInstance | None:
+        """The running instance of that id or handle."""
+        for found in self._running():
+            if instance in (found.launch.instance, found.launch.launch_id):
+                return found
+            if not isinstance(instance, str) and instance["launch_id"] == found.launch.launch_id:
+                return found
+        return None
+
+    def running_ids(self) -> frozenset[str]:
+        return frozenset(found.launch.instance for found in self._running())
+
+    def running(self, version: str | None = None) -> int:
+        """Instances that run now, of one version or of all."""
+        return sum(version in (None, found.version) for found in self._running() if not found.script.lies)
+
+    def most(self, version: str | None = None, since: float = float("-inf")) -> int:
+        """The most instances (of one version, or of all together) that ran at any moment since then."""
+        return max(self._counts(version, since))
+
+    def fewest(self, version: str | None = None, since: float = float("-inf")) -> int:
+        """The fewest instances (of one version, or of all together) that ran at any moment since then."""
+        return min(self._counts(version, since))
+
+    def ran_together(self, since: float = float("-inf")) -> bool:
+        """Whether two versions ever ran at the same moment since then."""
+        return any(len(sample.running) > 1 for sample in self._samples(since))
+
+    # --- what drivers do to it
+
+    async def hold(self, version: str) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._blocked[version].append(waiter)
+        await waiter
+
+    def begin(self, launch: Launch, version: str, script: Script) -> MockInstance:
+        found = MockInstance(launch, version, script, next(self._numbers), self.clock.now())
+        self.instances[launch.launch_id] = found
+        self.starts += 1
+        if script.lies == "start":
+            found.exit = Exit(None)
+        self._sample()
+        return found
+
+    def end(self, found: MockInstance, ending: Exit) -> None:
+        if found.exit is not None:
+            return
+        found.exit = ending
+        waiting, found.waiters = found.waiters, []
+        for waiter in waiting:
+            if not waiter.done() and not waiter.get_loop().is_closed():
+                waiter.set_result(ending)
+        self._sample()
+
+    def settle(self) -> None:
+        """Let end what was to end by now: an `exit_after` needs nobody to wait for it."""
+        now = self.clock.now()
+        for found in list(self.instances.values()):
+            after = found.script.exit_after
+            if found.exit is None and after is not None and found.started_at + after <= now:
+                self.end(found, Exit(found.script.exit_code))
+
+    def read(self, log: Path) -> list[str]:
+        return self._logs[log]
+
+    async def written(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._readers.append(waiter)
+        await waiter
+
+    # --- private
+
+    def _running(self) -> list[MockInstance]:
+        self.settle()
+        return [found for found in self.instances.values() if found.exit is None]
+
+    def _sample(self) -> None:
+        alive = (found for found in self.instances.values() if found.exit is None and not found.script.lies)
+        self.history.append(Sample(self.clock.now(), dict(Counter(found.version for found in alive))))
+
+    def _samples(self, since: float) -> list[Sample]:
+        """Those that held at or after `since`: the last one before it did too."""
+        self.settle()
+        later = [index for index, sample in enumerate(self.history) if sample.time >= since]
+        first = max(0, (later[0] if later else len(self.history)) - (0 if since == float("-inf") else 1))
+        return self.history[first:]
+
+    def _counts(self, version: str | None, since: float) -> list[int]:
+        return [s.total if version is None else s.running.get(version, 0) for s in self._samples(since)]
+
+
+class MockDriver:
+    """Runs instances in a MockWorld. The version of a launch is its RELEASE_VERSION, else its directory's name."""
+
+    name = "mock"
+
+    def __init__(self, world: MockWorld) -> None:
+        self.world = world
+
+    def capabilities(self) -> frozenset[str]:
+        return frozenset({"ports", "limits", "user", "logs", "replicas"})
+
+    async def fingerprint(self) -> Fingerprint:
+        return Fingerprint(True, "in memory: nothing really runs")
+
+    async def start(self, launch: Launch, persist: Callable[[Handle], None]) -> Handle:
+        """As the protocol says. A `persist` that raises what is no Exception (a test's "the manager was killed here")
+        leaves the instance running, as kill -9 would."""
+        version = launch.environment.get("RELEASE_VERSION") or launch.directory.name
+        script = self.world.scripts.get(version, Script())
+        if script.start_block == "before":
+            await self.world.hold(version)
+        if script.start_error:
+            raise DriverError(script.start_error)
+        found = self.world.begin(launch, version, script)
+        handle = {"launch_id": launch.launch_id, "number": found.number}
+        try:
+            persist(handle)
+        except Exception:
+            self.world.end(found, Exit(-9))
+            raise
+        if script.start_block == "after":
+            await self.world.hold(version)
+        return handle
+
+    async def inspect(self, handle: Handle) -> Inspection:
+        self.world.settle()
+        found = self._get(handle)
+        if found is None:
+            return Inspection("exited", Exit(None), "unknown to this world")
+        if found.exit is not None:
+            return Inspection("exited", found.exit, f"mock {found.number} {found.exit}")
+        return Inspection("running", None, f"mock {found.number}")
+
+    async def exited(self, handle: Handle) -> Exit:
+        self.world.settle()
+        found = self._get(handle)
+        if found is None or found.exit is not None:
+            return (found and found.exit) or Exit(None)
+        waiter: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        found.waiters.append(waiter)
+        if found.script.exit_after is None:
+            return await waiter
+        left = found.started_at + found.script.exit_after - self.world.clock.now()
+        timer = asyncio.ensure_future(self.world.clock.sleep(left))
+        try:
+            both: list[asyncio.Future[Any]] = [timer, waiter]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+        self.world.end(found, Exit(found.script.exit_code))
+        return found.exit or Exit(None)
+
+    async def stop(self, handle: Handle, grace_s: float) -> Stopped:
+        """As the protocol says, but the grace of one that ignores SIGTERM is not waited for."""
+        self.world.settle()
+        found = self._get(handle)
+        if found is None or found.exit is not None:
+            return Stopped((found and found.exit) or Exit(None), killed=False)
+        ending = Exit(-9 if found.script.ignores_term else -15)
+        self.world.end(found, ending)
+        return Stopped(ending, killed=found.script.ignores_term)
+
+    async def survey(self) -> Mapping[str, Handle]:
+        self.world.settle()
+        return {
+            launch_id: {"launch_id": launch_id, "number": found.number}
+            for launch_id, found in self.world.instances.items()
+            if found.exit is None
+        }
+
+    async def ports(self, handle: Handle) -> frozenset[int]:
+        found = self.world.find(handle)
+        ready = found is not None and found.launch.port is not None and self.world.ready(handle)
+        return frozenset({found.launch.port} if ready and found is not None and found.launch.port else ())
+
+    def logs(self, log: Path, lines: int) -> list[str]:
+        return self.world.read(log)[-lines:] if lines > 0 else []
+
+    def follow(self, log: Path) -> AsyncIterator[str]:
+        return self._follow(log, len(self.world.read(log)))
+
+    # --- private
+
+    def _get(self, handle: Handle) -> MockInstance | None:
+        return self.world.instances.get(handle["launch_id"])
+
+    async def _follow(self, log: Path, position: int) -> AsyncIterator[str]:
+        while True:
+            lines = self.world.read(log)
+            if position < len(lines):
+                position += 1
+                yield lines[position - 1]
+            else:
+                await self.world.written()
+
+
+_WORLDS: dict[str, MockWorld] = {}
+
+
+def world_of(manager_id: str) -> MockWorld:
+    """The world of a manager: the same one for every driver made for that id in this process."""
+    return _WORLDS.setdefault(manager_id, MockWorld())
