@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,37 @@ def write_durably(path: Path, text: str) -> None:
         fresh.unlink(missing_ok=True)
         raise
     sync_path(path.parent)
+
+
+def make_directory(place: Path) -> None:
+    """Make a directory that everybody may enter, whatever the umask: the application may run as somebody else."""
+    if not place.is_dir():
+        place.mkdir(exist_ok=True)
+        place.chmod(0o755)
+        sync_path(place.parent)
+
+
+def chown_tree(tree: Path, owner: tuple[int, int]) -> None:
+    """Give `tree` and all below it to `owner`, a uid and a gid; links themselves, not what they lead to."""
+    os.chown(tree, *owner, follow_symlinks=False)
+    for directory, subdirectories, files in os.walk(tree):
+        for name in (*subdirectories, *files):
+            os.chown(Path(directory, name), *owner, follow_symlinks=False)
+
+
+@contextmanager
+def removed_on_failure() -> Iterator[list[Path]]:
+    """A list for paths as they are made; they are deleted again if the block fails."""
+    made: list[Path] = []
+    try:
+        yield made
+    except BaseException:
+        for path in made:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        raise
 
 
 # --- private
