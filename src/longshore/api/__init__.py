@@ -1,1 +1,1 @@
-"""The HTTP and WebSocket surface."""
+"""The HTTP and WebSocket API."""

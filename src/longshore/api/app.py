@@ -1,0 +1,105 @@
+"""The ASGI application, put together from the table of routes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from longshore.api.auth import authenticate
+from longshore.api.context import Api, api_of
+from longshore.api.guard import address_of, guarded
+from longshore.api.metrics import Metrics
+from longshore.api.openapi import Documents
+from longshore.api.problems import respond
+from longshore.api.progress import progress
+from longshore.api.ratelimit import Limiter
+from longshore.api.routes import PROGRESS_PATH, ROUTES, methods_of
+from longshore.api.service import Service
+from longshore.api.settings import ApiSettings
+from longshore.errors import LongshoreError, MethodNotAllowed
+
+
+def create_app(service: Service, settings: ApiSettings, *, ready: Callable[[], bool], version: str) -> FastAPI:
+    """The API as an ASGI application.
+
+    ready    whether the manager has recovered and takes requests (/readyz)
+    version  of Longshore, for the documents
+    `app.state.stopping` is an asyncio.Event: set it when the manager stops, and everything that waits answers at once
+    (server.Server does).
+    """
+    api = Api(
+        service=service,
+        settings=settings,
+        limiter=Limiter(settings.rate_limits),
+        metrics=Metrics(service),
+        ready=ready,
+        version=version,
+        stopping=asyncio.Event(),
+    )
+    app = FastAPI(
+        title="Longshore",
+        version=version,
+        summary="Deployment manager: rolling, blue-green, canary and recreate rollouts of plain artifacts.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+        lifespan=_lifespan,
+        exception_handlers={
+            LongshoreError: _problem,
+            RequestValidationError: _problem,
+            HTTPException: _problem,
+            Exception: _problem,
+        },
+    )
+    app.state.api, app.state.stopping = api, api.stopping
+    for row in ROUTES:
+        app.router.add_api_route(
+            row.path,
+            row.endpoint,
+            methods=[row.method],
+            name=row.name,
+            summary=row.summary,
+            tags=[row.tag],
+            status_code=row.success,
+            responses=dict(row.responses()),
+            response_model=None,
+            openapi_extra=row.extra(),
+            route_class_override=guarded(api, row.name, limited=row.counted_by_caller, open_to_all=row.open_to_all),
+        )
+    app.add_api_websocket_route(PROGRESS_PATH, progress, name="progress")
+    app.state.documents = Documents(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    api: Api = app.state.api
+    try:
+        yield
+    finally:
+        api.stopping.set()
+        for task in list(api.tasks):
+            task.cancel()
+        await asyncio.gather(*api.tasks, return_exceptions=True)
+
+
+async def _problem(request: Request, exc: Exception) -> Response:
+    """What no endpoint has answered: unknown paths and methods. Who may not ask does not learn which there are."""
+    api = api_of(request)
+    try:
+        authenticate(request.headers, address_of(request), api.settings)
+    except LongshoreError as refusal:
+        return respond(refusal)
+    if isinstance(exc, HTTPException) and exc.status_code == 405:
+        exc = MethodNotAllowed(headers={"Allow": ", ".join(methods_of(request.scope["path"]))})
+    api.metrics.request("none", getattr(exc, "status_code", getattr(exc, "status", 500)))
+    return respond(exc)

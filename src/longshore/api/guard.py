@@ -1,0 +1,63 @@
+"""What happens around every endpoint: who asks, how often, and one form of answer to whatever goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+
+from longshore.api.auth import authenticate
+from longshore.api.context import Api
+from longshore.api.problems import respond
+from longshore.api.ratelimit import Allowance
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+def address_of(connection: HTTPConnection) -> str:
+    return connection.client.host if connection.client is not None else "local"
+
+
+def count(api: Api, connection: HTTPConnection, limited: str, key: str) -> None:
+    """Count a request against a limit; its answer, whatever it becomes, then says what is left. Raises RateLimited."""
+    connection.scope["longshore.allowance"] = api.limiter.hit(limited, key)
+
+
+def guarded(api: Api, name: str, *, limited: str | None, open_to_all: bool) -> type[APIRoute]:
+    """The route class of one row: authenticates, counts, and turns errors into envelopes.
+
+    A route class and not a dependency, so that it comes before the parameters are read (401 before 400) and is
+    cheap; and not a middleware, so that nobody's disconnect cancels anything.
+    limited  "status" or "list": counted here for each caller; deploys are counted by the endpoint, which knows the name
+    """
+
+    def wrap(endpoint: Handler) -> Handler:
+        async def handle(request: Request) -> Response:
+            scope = request.scope
+            try:
+                if not open_to_all:
+                    caller = scope["longshore.caller"] = authenticate(
+                        request.headers, address_of(request), api.settings
+                    )
+                    if limited is not None:
+                        count(api, request, limited, caller.key)
+                response = await endpoint(request)
+            except Exception as exc:
+                deployment = str(request.path_params.get("name", scope.get("longshore.deployment", "")))
+                response = respond(exc, deployment=deployment, operation=name)
+            allowance: Allowance | None = scope.get("longshore.allowance")
+            if allowance is not None:
+                response.raw_headers.extend(allowance.headers())
+            api.metrics.request(name, response.status_code)
+            return response
+
+        return handle
+
+    class Guarded(APIRoute):
+        def get_route_handler(self) -> Handler:
+            return wrap(super().get_route_handler())
+
+    return Guarded

@@ -1,0 +1,180 @@
+"""THE table of endpoints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.responses import Response
+from starlette.routing import compile_path
+
+from longshore.api import deployments, events, logs, meta, metrics, rollouts, schemas
+from longshore.api.wire_request import BODIES
+
+_ROOT = "/api/v1/deployments"
+_ONE = f"{_ROOT}/{{name}}"
+_ROLLOUT = f"{_ONE}/rollouts/{{rollout_id}}"
+
+PROGRESS_PATH = f"{_ONE}/progress"
+
+_ASYNC = (
+    ("Prefer", "`respond-async`: answer 202 with the rollout as soon as it has begun.", "respond-async"),
+    ("Idempotency-Key", "The same key with the same body runs nothing again. Kept for 24 h.", "4f2b6c1e"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An endpoint: what it is called, what it answers, what can go wrong, and what it counts against."""
+
+    method: str
+    path: str
+    endpoint: Callable[..., Awaitable[Response]]
+    #: deploy (counted for each deployment), status or list (for each caller), None: never limited
+    limited: str | None
+    summary: str
+    #: status of success → its body; None: `media` says what it is
+    answers: Mapping[int, type[BaseModel] | None]
+    #: status → when
+    errors: Mapping[int, str] = field(default_factory=dict)
+    tag: str = "deployments"
+    open_to_all: bool = False
+    media: str = "application/json"
+    headers: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.endpoint.__name__
+
+    @property
+    def success(self) -> int:
+        return next(iter(self.answers))
+
+    @property
+    def counted_by_caller(self) -> str | None:
+        return None if self.limited == "deploy" else self.limited
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        return compile_path(self.path)[0]
+
+    def responses(self) -> dict[int | str, dict[str, Any]]:
+        """As FastAPI wants them. `default` says that every error is an envelope (and keeps its own 422 out)."""
+        documented: dict[int | str, dict[str, Any]] = {}
+        for status, model in self.answers.items():
+            description = _DESCRIPTIONS.get(status, "Done.")
+            documented[status] = {"description": description}
+            if model is not None:
+                documented[status]["model"] = model
+            else:
+                documented[status]["content"] = {self.media: {"schema": {"type": "string"}}}
+        for status, when in sorted({**self._usual_errors(), **self.errors}.items()):
+            if status not in documented:
+                documented[status] = {"description": when, "model": schemas.Error}
+        return {**documented, "default": {"description": "Any other error.", "model": schemas.Error}}
+
+    def _usual_errors(self) -> dict[int, str]:
+        usual: dict[int, str] = {}
+        if not self.open_to_all:
+            usual[401] = "UNAUTHORIZED: a bearer token is needed"
+        if "{name}" in self.path:
+            usual[404] = "DEPLOYMENT_NOT_FOUND"
+        if self.limited is not None:
+            usual[429] = "RATE_LIMITED; Retry-After says when to try again"
+        return usual
+
+    def extra(self) -> dict[str, Any]:
+        """What FastAPI cannot see of an endpoint that reads its own body and headers."""
+        extra: dict[str, Any] = {}
+        if self.name in BODIES:
+            schema = {"$ref": f"#/components/schemas/{BODY_NAMES[self.name]}"}
+            required = bool(BODIES[self.name].require)
+            extra["requestBody"] = {"required": required, "content": {"application/json": {"schema": schema}}}
+        if self.headers:
+            extra["parameters"] = [
+                {"name": name, "in": "header", "required": False, "description": about,
+                 "schema": {"type": "string"}, "example": example}
+                for name, about, example in self.headers
+            ]  # fmt: skip
+        if self.open_to_all:
+            extra["security"] = []
+        return extra
+
+
+_DESCRIPTIONS = {201: "The new version serves.", 202: "The rollout has begun (`Prefer: respond-async`)."}
+
+#: name of the schema of each route's body
+BODY_NAMES = {
+    "deploy": "DeployRequest",
+    "validate": "DeployRequest",
+    "plan": "DeployRequest",
+    "rollback": "RollbackRequest",
+    "abort": "AbortRequest",
+}
+
+_SPEC = "INVALID_DEPLOYMENT_SPEC"
+_STEER = {400: f"{_SPEC}: malformed body", 409: "The rollout is not in a state that allows it."}
+
+# To add an endpoint: a function in a file of its noun, a row here (fixed paths before those with a name, the busy ones
+# first), models in schemas.py, a heading `METHOD path` in docs/api.md. tests/contracts/test_routes.py then covers it.
+# A body needs a Group in wire_request.BODIES and a name in BODY_NAMES.
+ROUTES: tuple[Row, ...] = (
+    Row("GET", _ONE, deployments.status, "status", "Get deployment status", {200: schemas.Status}),
+    Row("POST", _ROOT, deployments.deploy, "deploy", "Deploy an application",
+        {201: schemas.DeployResult, 202: schemas.Rollout},
+        {400: f"{_SPEC}, ARTIFACT_NOT_FOUND or DEPENDENCY_FAILED", 409: "DEPLOYMENT_IN_PROGRESS",
+         500: "DEPLOYMENT_FAILED, HEALTH_CHECK_FAILED, HOOK_FAILED, DEPENDENCY_FAILED or DEPLOYMENT_ABORTED"},
+        headers=_ASYNC),
+    Row("GET", _ROOT, deployments.list_deployments, "list", "List deployments", {200: schemas.Deployments},
+        {400: f"{_SPEC}: a query parameter is not valid"}),
+    Row("POST", f"{_ROOT}/validate", deployments.validate, None, "Validate a deployment",
+        {200: schemas.Validation, 400: schemas.Validation}),
+    Row("POST", f"{_ROOT}/plan", deployments.plan, None, "Show what a deploy would do", {200: schemas.Preview},
+        {400: f"{_SPEC}, ARTIFACT_NOT_FOUND or DEPENDENCY_FAILED"}),
+    Row("POST", f"{_ONE}/rollback", deployments.rollback, None, "Roll back to a kept release",
+        {200: schemas.RollbackResult, 202: schemas.Rollout},
+        {400: f"BACKUP_NOT_FOUND, or {_SPEC}: malformed body", 500: "ROLLBACK_FAILED"}, headers=_ASYNC),
+    Row("GET", f"{_ONE}/health", deployments.health, "status", "Check health now", {200: schemas.Health}),
+    Row("DELETE", _ONE, deployments.delete, None, "Delete a deployment", {200: schemas.Message},
+        {400: f"{_SPEC}: a query parameter is not valid", 409: "DEPLOYMENT_IN_PROGRESS"}),
+    Row("GET", f"{_ONE}/rollouts", rollouts.list_rollouts, None, "List rollouts", {200: schemas.Rollouts},
+        {400: f"{_SPEC}: a query parameter is not valid"}, tag="rollouts"),
+    Row("GET", _ROLLOUT, rollouts.rollout, None, "Get a rollout", {200: schemas.Rollout}, tag="rollouts"),
+    Row("POST", f"{_ROLLOUT}/abort", rollouts.abort, None, "Abort a rollout", {200: schemas.Rollout}, _STEER,
+        tag="rollouts"),
+    Row("POST", f"{_ROLLOUT}/pause", rollouts.pause, None, "Pause a rollout", {200: schemas.Rollout}, _STEER,
+        tag="rollouts"),
+    Row("POST", f"{_ROLLOUT}/resume", rollouts.resume, None, "Resume a rollout", {200: schemas.Rollout}, _STEER,
+        tag="rollouts"),
+    Row("POST", f"{_ROLLOUT}/promote", rollouts.promote, None, "Promote a rollout", {200: schemas.Rollout}, _STEER,
+        tag="rollouts"),
+    Row("GET", f"{_ONE}/releases", deployments.releases, None, "List releases", {200: schemas.Releases}),
+    Row("GET", f"{_ONE}/events", events.list_events, None, "List events", {200: schemas.Events},
+        {400: f"{_SPEC}: a query parameter is not valid"}, tag="events and logs"),
+    Row("GET", f"{_ONE}/logs", logs.logs, None, "Read or follow the output of instances", {200: schemas.Logs},
+        {400: f"{_SPEC}: a query parameter is not valid"}, tag="events and logs"),
+    Row("GET", "/api/v1/events", events.stream_events, None, "Follow the events of all deployments", {200: None},
+        {400: f"{_SPEC}: a query parameter is not valid", 404: "DEPLOYMENT_NOT_FOUND"}, tag="events and logs",
+        media="text/event-stream", headers=(("Last-Event-ID", "Go on after this event.", "17"),)),
+    Row("GET", "/healthz", meta.healthz, None, "Whether the process answers", {200: schemas.Alive}, tag="manager",
+        open_to_all=True),
+    Row("GET", "/readyz", meta.readyz, None, "Whether the manager takes requests", {200: schemas.Ready},
+        {503: "INTERNAL_ERROR: not ready yet, or stopping"}, tag="manager"),
+    Row("GET", "/metrics", metrics.metrics, None, "Figures for Prometheus", {200: None}, tag="manager",
+        media="text/plain"),
+    Row("GET", "/openapi.json", meta.openapi_json, None, "This description", {200: None}, tag="manager",
+        media="application/json"),
+    Row("GET", "/asyncapi.json", meta.asyncapi_json, None, "Description of the WebSocket", {200: None}, tag="manager",
+        media="application/json"),
+    Row("GET", "/docs", meta.docs, None, "This description, for people", {200: None}, tag="manager", open_to_all=True,
+        media="text/html"),
+)  # fmt: skip
+
+
+def methods_of(path: str) -> list[str]:
+    """Every method the path takes, sorted."""
+    return sorted({row.method for row in ROUTES if row.pattern.match(path)})

@@ -1,0 +1,276 @@
+"""What answers look like, for the OpenAPI and AsyncAPI documents. Answers are rendered by wire.py, which tests hold
+against these; nothing here runs when a request is served.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from longshore.api.wire import ROLLED_BACK
+
+Instant = Annotated[
+    str,
+    Field(
+        json_schema_extra={"format": "date-time"}, examples=["2026-01-31T09:15:00.250Z"], description="RFC 3339, UTC."
+    ),
+]
+Span = Annotated[str, Field(examples=["5m0s"], description="A Go duration.")]
+Version = Annotated[str, Field(examples=["1.4.2"])]
+DeploymentName = Annotated[str, Field(examples=["shop"])]
+Uuid = Annotated[str, Field(examples=["019a3f0e-7c44-7d6a-9a51-0d6f3c1f2b7e"])]
+Percent = Annotated[int, Field(ge=0, le=100, examples=[75])]
+StateName = Literal["unknown", "deploying", "healthy", "unhealthy", "failed", "rolling_back"]
+HealthName = Literal["unknown", "healthy", "unhealthy", "degraded"]
+CheckStatus = Literal["healthy", "unhealthy", "unknown"]
+StrategyLiteral = Literal["rolling", "blue-green", "canary", "recreate"]
+
+
+class ErrorDetails(BaseModel, extra="allow"):
+    """More keys may follow, by code: `issues`, `rollout_id`, `rolled_back`, `steps`, `retry_after` …"""
+
+    deployment: Annotated[str, Field(examples=["shop"])]
+    operation: Annotated[str, Field(examples=["health_check"], description="The step, or the request, that failed.")]
+    cause: Annotated[str, Field(examples=["GET :8102/up: connection refused"])]
+
+
+class ErrorBody(BaseModel):
+    code: Annotated[str, Field(examples=["DEPLOYMENT_NOT_FOUND"])]
+    message: Annotated[str, Field(examples=["There is no deployment 'shop'."])]
+    details: ErrorDetails
+    timestamp: Instant
+
+
+class Error(BaseModel):
+    """The form of every error."""
+
+    error: ErrorBody
+
+
+class Step(BaseModel):
+    name: Annotated[str, Field(examples=["start_instances"])]
+    status: Literal["running", "completed", "failed"]
+    message: str
+    start_time: Instant
+    end_time: Annotated[Instant | None, Field(description="null while it runs")]
+    error: str
+    undo: Annotated[bool, Field(description="It is the undoing of that step.")]
+
+
+class DeployResult(BaseModel):
+    version: Version
+    start_time: Instant
+    end_time: Instant
+    duration: Span
+    success: bool
+    message: str
+    previous_version: Annotated[str, Field(examples=["1.4.1"], description='"" on the first deploy')]
+    steps: list[Step]
+    rollout_id: Uuid
+    deployment: DeploymentName
+    strategy: StrategyLiteral
+
+
+class RollbackResult(BaseModel):
+    message: Annotated[str, Field(examples=[ROLLED_BACK])]
+    version: Annotated[str, Field(examples=["1.4.1"], description="What serves now.")]
+    timestamp: Instant
+    rollout_id: Uuid
+    previous_version: Version
+
+
+class RolloutError(BaseModel):
+    code: Annotated[str, Field(examples=["HEALTH_CHECK_FAILED"])]
+    message: str
+    details: ErrorDetails
+
+
+class Rollout(BaseModel):
+    id: Uuid
+    deployment: DeploymentName
+    number: Annotated[int, Field(examples=[7])]
+    kind: Literal["deploy", "rollback"]
+    version: Version
+    previous_version: str
+    strategy: StrategyLiteral
+    status: Literal["running", "paused", "unwinding", "committed", "succeeded", "unwound", "held", "stuck"]
+    requested_by: Annotated[str, Field(examples=["admin"])]
+    start_time: Instant
+    end_time: Annotated[Instant | None, Field(description="null while it runs")]
+    duration: Span
+    success: Annotated[bool | None, Field(description="null while it runs")]
+    message: str
+    error: RolloutError | None
+    steps: list[Step]
+    progress_pct: Percent
+
+
+class Rollouts(BaseModel):
+    rollouts: list[Rollout]
+    total: int
+    limit: int
+    offset: int
+
+
+class Replicas(BaseModel):
+    desired: Annotated[int, Field(examples=[3])]
+    available: Annotated[int, Field(examples=[2], description="ready for `min_ready`")]
+    ready: Annotated[int, Field(examples=[2], description="passing now")]
+    updated: Annotated[int, Field(examples=[1], description="on the newest release")]
+
+
+class Event(BaseModel):
+    timestamp: Instant
+    type: Literal["info", "warning", "error"]
+    message: str
+    source: str
+    id: int
+    deployment: DeploymentName
+    rollout_id: str | None
+
+
+class Events(BaseModel):
+    events: list[Event]
+    next_before: Annotated[int | None, Field(description="`before` of the next page; null: this is the last")]
+
+
+class Status(BaseModel):
+    name: DeploymentName
+    version: Version
+    environment: Annotated[str, Field(examples=["production"])]
+    state: StateName
+    health: HealthName
+    last_updated: Instant
+    replicas: Replicas
+    configuration: Annotated[dict[str, str], Field(examples=[{"LOG_LEVEL": "info", "API_TOKEN": "********"}])]
+    events: list[Event]
+    strategy: StrategyLiteral
+    previous_version: str
+    port: Annotated[int | None, Field(examples=[8080], description="the public port")]
+    rollout_id: Annotated[str | None, Field(description="the rollout in progress")]
+
+
+class Summary(BaseModel):
+    name: DeploymentName
+    version: Version
+    environment: Annotated[str, Field(examples=["production"])]
+    state: StateName
+    health: HealthName
+    updated_at: Instant
+
+
+class Deployments(BaseModel):
+    deployments: list[Summary]
+    total: Annotated[int, Field(examples=[10])]
+    limit: Annotated[int, Field(examples=[50])]
+    offset: Annotated[int, Field(examples=[0])]
+
+
+class Issue(BaseModel):
+    field: Annotated[str, Field(examples=["health_check.interval"])]
+    message: str
+    severity: Literal["error", "warning"]
+
+
+class Warning(BaseModel):
+    field: str
+    message: str
+
+
+class Validation(BaseModel):
+    valid: bool
+    issues: list[Issue]
+    warnings: list[Warning]
+
+
+class Check(BaseModel):
+    name: str
+    status: CheckStatus
+    message: str
+    duration: Annotated[str, Field(examples=["100ms"])]
+    last_run: Instant
+
+
+class Component(BaseModel):
+    name: str
+    status: CheckStatus
+    message: str
+    checks: list[Check]
+
+
+class Health(BaseModel):
+    overall: HealthName
+    components: dict[str, Component]
+    last_check: Instant
+    message: str
+
+
+class Release(BaseModel):
+    version: Version
+    state: Literal["fetching", "kept", "pruned"]
+    current: Annotated[bool, Field(description="it serves")]
+    previous: Annotated[bool, Field(description="it served before")]
+    sha256: str
+    size_bytes: int
+    runs: Annotated[bool, Field(description="false: files only")]
+    strategy: StrategyLiteral
+    created_at: Instant
+    healthy_at: Annotated[Instant | None, Field(description="when it was first committed; null: never")]
+
+
+class Releases(BaseModel):
+    releases: list[Release]
+
+
+class LogLine(BaseModel):
+    instance: Annotated[str, Field(examples=["shop-3-1"])]
+    line: str
+
+
+class Logs(BaseModel):
+    lines: list[LogLine]
+
+
+class PlannedStep(BaseModel):
+    name: str
+    description: str
+
+
+class Change(BaseModel):
+    field: Annotated[str, Field(examples=["replicas"])]
+    #: `from` is a word of Python, hence the alias
+    before: Annotated[Any, Field(alias="from", examples=["2"])]
+    to: Annotated[Any, Field(examples=["3"])]
+
+
+class Preview(BaseModel):
+    steps: list[PlannedStep]
+    changes: list[Change]
+    issues: list[Issue]
+    warnings: list[Warning]
+
+
+class Progress(BaseModel):
+    """One message of the WebSocket."""
+
+    step: Annotated[str, Field(examples=["start_instances"])]
+    status: Literal["running", "success", "failed", "warning"]
+    message: str
+    progress_pct: Percent
+    timestamp: Instant
+    rollout_id: Uuid
+    seq: Annotated[int, Field(ge=1, description="counts from 1 within the rollout; resume with it")]
+
+
+class Message(BaseModel):
+    message: str
+
+
+class Alive(BaseModel):
+    status: Literal["ok"]
+
+
+class Ready(BaseModel):
+    status: Literal["ready"]
+    version: str

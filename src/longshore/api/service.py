@@ -1,0 +1,75 @@
+"""What the API needs of the use cases: `longshore.rollout.service.Service`, or in tests a small one of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from longshore.bus import Subscription
+from longshore.model import Deployment, Event, Instance, Release, Rollout, State, StepRecord
+from longshore.rollout.reports import HealthReport, Preview, Status, Summary, Validation
+from longshore.rollout.request import Request
+
+
+class Service(Protocol):
+    """Every method that names a deployment raises DeploymentNotFound, one that names a rollout NotFound as well."""
+
+    async def validate(self, request: Request) -> Validation: ...
+
+    async def plan(self, request: Request) -> Preview: ...
+
+    async def deploy(self, request: Request, *, caller: str) -> Rollout:
+        """Returns once the rollout is opened; the manager owns it from then on."""
+
+    async def rollback(self, name: str, version: str | None, *, caller: str) -> Rollout: ...
+
+    async def outcome(self, rollout_id: str) -> Rollout:
+        """Wait until the rollout is over. Cancelling the wait changes nothing."""
+
+    def steps(self, rollout_id: str) -> Sequence[StepRecord]: ...
+
+    def progress_pct(self, rollout_id: str) -> int: ...
+
+    def status(self, name: str) -> Status: ...
+
+    def revision(self, name: str) -> int:
+        """Changes whenever anything that status() shows may have changed."""
+
+    def list(
+        self, *, environment: str | None, state: State | None, limit: int, offset: int
+    ) -> tuple[Sequence[Summary], int]: ...
+
+    async def health(self, name: str) -> HealthReport: ...
+
+    def rollout(self, name: str, rollout_id: str) -> Rollout: ...
+
+    def rollouts(self, name: str, *, limit: int, offset: int) -> tuple[Sequence[Rollout], int]: ...
+
+    def releases(self, name: str) -> Sequence[Release]: ...
+
+    def events(self, name: str, *, limit: int, before: int | None) -> Sequence[Event]:
+        """Newest first. before: an event id; only older ones."""
+
+    def deployment(self, name: str) -> Deployment: ...
+
+    async def abort(self, name: str, rollout_id: str, *, caller: str, reason: str = "") -> Rollout: ...
+
+    async def pause(self, name: str, rollout_id: str, *, caller: str) -> Rollout: ...
+
+    async def resume(self, name: str, rollout_id: str, *, caller: str) -> Rollout: ...
+
+    async def promote(self, name: str, rollout_id: str, *, caller: str) -> Rollout: ...
+
+    async def delete(self, name: str, *, keep_files: bool, caller: str) -> None: ...
+
+    def instances(self, name: str) -> Sequence[Instance]: ...
+
+    def log_path(self, instance: Instance) -> Path: ...
+
+    def idempotency_begin(self, key: str, caller: str, fingerprint: str) -> str | None:
+        """The rollout this key started, if any. Raises SpecInvalid if it came with another fingerprint."""
+
+    def idempotency_bind(self, key: str, caller: str, rollout_id: str) -> None: ...
+
+    def watch(self, name: str, rollout_id: str | None, after: int) -> Subscription: ...

@@ -1,0 +1,115 @@
+"""Requests that wait for a rollout. The rollout is the manager's: who waits for it, or leaves, changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from weakref import WeakValueDictionary
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from longshore.api.context import Api, caller_of
+from longshore.api.problems import json_response
+from longshore.api.wire import rollout_failure, rollout_json, step_json
+from longshore.errors import InternalError, Issue, SpecInvalid
+from longshore.model import Rollout
+
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+#: one request at a time for each key, from looking the key up until it is bound to its rollout
+_LOCKS: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+
+async def over(api: Api, rollout_id: str) -> Rollout:
+    """The rollout once it is over. Raises InternalError when the manager stops before that."""
+    outcome = asyncio.ensure_future(api.service.outcome(rollout_id))
+    stopping = asyncio.ensure_future(api.stopping.wait())
+    try:
+        await asyncio.wait({outcome, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if outcome.done():
+            return outcome.result()
+    finally:
+        outcome.cancel()
+        stopping.cancel()
+    raise InternalError(
+        f"The manager is stopping. Rollout {rollout_id} is kept and goes on when it starts again: "
+        "ask for the rollout then.",
+        rollout_id=rollout_id,
+    )
+
+
+async def start_once(request: Request, body: Any, start: Callable[[], Awaitable[Rollout]]) -> str:
+    """Id of the rollout that `start` began, or that an earlier request with the same Idempotency-Key did."""
+    api, caller = request.app.state.api, caller_of(request)
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return await _begin(api, start)
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise SpecInvalid(
+            issues=[Issue("Idempotency-Key", "must be 1 to 255 printable ASCII characters without spaces")]
+        )
+    async with _alone(caller.key, key):
+        earlier: str | None = api.service.idempotency_begin(key, caller.key, _fingerprint(request, body))
+        if earlier is not None:
+            return earlier
+        rollout_id = await _begin(api, start)
+        api.service.idempotency_bind(key, caller.key, rollout_id)
+        return rollout_id
+
+
+async def answer(request: Request, rollout_id: str, name: str, succeeded: Callable[[Rollout], Response]) -> Response:
+    """Wait for the rollout and answer with what became of it; at once where `Prefer: respond-async` asks for that."""
+    api: Api = request.app.state.api
+    if prefers_async(request):
+        rollout = api.service.rollout(name, rollout_id)
+        headers = {
+            "Preference-Applied": "respond-async",
+            "Location": f"/api/v1/deployments/{name}/rollouts/{rollout_id}",
+        }
+        return json_response(full(api, rollout), 202, headers)
+    rollout = await over(api, rollout_id)
+    if rollout.status.is_failed:
+        failure = rollout_failure(rollout)
+        failure.details["steps"] = [step_json(step) for step in api.service.steps(rollout_id)]
+        raise failure
+    return succeeded(rollout)
+
+
+def prefers_async(request: Request) -> bool:
+    """Whether `Prefer` (RFC 7240) holds respond-async."""
+    given = ",".join(request.headers.getlist("prefer"))
+    return any(preference.split(";")[0].strip().lower() == "respond-async" for preference in given.split(","))
+
+
+def full(api: Api, rollout: Rollout) -> dict[str, Any]:
+    """The rollout resource as it stands."""
+    service = api.service
+    return rollout_json(rollout, service.steps(rollout.id), service.progress_pct(rollout.id), api.now())
+
+
+# --- private
+
+
+async def _begin(api: Api, start: Callable[[], Awaitable[Rollout]]) -> str:
+    rollout = await start()
+    api.observe(rollout)
+    return rollout.id
+
+
+@asynccontextmanager
+async def _alone(caller: str, key: str) -> AsyncIterator[None]:
+    lock = _LOCKS.setdefault((caller, key), asyncio.Lock())
+    async with lock:
+        yield
+
+
+def _fingerprint(request: Request, body: Any) -> str:
+    """What makes two requests the same: path and body, whatever the order of keys and the white space."""
+    asked = json.dumps([request.url.path, body], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(asked.encode()).hexdigest()

@@ -1,0 +1,235 @@
+"""Request bodies → model. One table says what a deploy may hold; the parser and the OpenAPI schema come from it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from longshore.api.groups import Argv, Field, Group, ListOf, StringMap
+from longshore.api.kinds import (
+    UNREADABLE,
+    Choice,
+    Count,
+    CountOrPercent,
+    Duration,
+    Either,
+    Flag,
+    Number,
+    Size,
+    Text,
+    check_absolute,
+    check_http_url,
+    check_inside,
+)
+from longshore.errors import Issue
+from longshore.model import STRATEGY_NAMES, CanaryStep, Recreate
+from longshore.rollout.request import Request
+
+NAME_PATTERN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+VERSION_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"
+#: words of the API's own paths, so no deployment may have them for a name
+RESERVED_NAMES = frozenset({"validate"})
+
+_NAME_MEANING = "use 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit"
+NAME = Text(NAME_PATTERN, _NAME_MEANING, longest=63)
+VERSION = Text(
+    VERSION_PATTERN, "use up to 128 of A-Z, a-z, 0-9, . _ + -, beginning with a letter or digit", longest=128
+)
+_ENVIRONMENT = Text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "use up to 63 of A-Z, a-z, 0-9, . _ -", longest=63)
+_SERVICE = Text(r"[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,254}", "use the name of a unit or of a Procfile line", longest=255)
+_HOOKS = ListOf(Text(longest=16384, lines=True))
+_POSITIVE = Duration(least=0.01)
+#: the contract's bound; more than a thousand of one application on a machine is a slip of the keyboard
+REPLICAS = Count(1, 1000)
+
+
+def _canary_steps(steps: list[CanaryStep]) -> tuple[CanaryStep, ...]:
+    weights = [step.weight for step in steps]
+    if any(later <= earlier for earlier, later in pairwise(weights)):
+        raise ValueError(f"weights must grow from step to step, not {', '.join(map(str, weights))}")
+    if weights[-1] != 100:
+        raise ValueError(f"the last weight must be 100, not {weights[-1]}: the new version ends with all the traffic")
+    return tuple(steps)
+
+
+_CANARY_STEP = Group(
+    {
+        "weight": Field(Count(1, 100), "Percent of the requests the new version gets.", 25),
+        "pause": Field(
+            Either(Duration(), (("manual", "manual"),)),
+            "How long it is watched at that weight; `manual` waits for promote or resume.",
+            "30s",
+        ),
+    },
+    require=("weight",),
+    make=CanaryStep,
+)
+
+_HEALTH_CHECK = Group(
+    {
+        "interval": Field(_POSITIVE, "Between two probes of an instance that serves.", "5s"),
+        "timeout": Field(_POSITIVE, "Bound on one probe.", "2s"),
+        "deadline": Field(_POSITIVE, "How long an instance may take from its start until it is ready.", "1m0s"),
+        "healthy_threshold": Field(Count(1, 100), "Successes in a row that make an instance ready.", 2),
+        "unhealthy_threshold": Field(Count(1, 100), "Failures in a row that make a ready instance unready.", 3),
+        "min_ready": Field(Duration(), "How long an instance must have been ready to count as available.", "10s"),
+    }
+)
+_ROLLING = Group(
+    {
+        "max_surge": Field(CountOrPercent(1000), "Instances above `replicas` during the rollout, rounded up.", "25%"),
+        "max_unavailable": Field(CountOrPercent(1000), "Instances that may be missing meanwhile, rounded down.", 0),
+    }
+)
+_ANALYSIS = Group(
+    {
+        "min_requests": Field(Count(1, 10**9), "Requests each side must have answered before it is judged.", 50),
+        "max_error_rate_increase": Field(Number(0, 100), "Percentage points the error rate may lie above.", 1.0),
+        "max_latency_ratio": Field(Number(1, 1000), "How many times the stable version's p95 latency is allowed.", 1.5),
+        "min_latency_increase": Field(Duration(), "Latency differences below this are noise.", "50ms"),
+    }
+)
+_CANARY = Group(
+    {
+        "steps": Field(
+            ListOf(_CANARY_STEP, least=1, make=_canary_steps),
+            "Growing weights; the last is 100.",
+            [{"weight": 10, "pause": "30s"}, {"weight": 100}],
+        ),
+        "analysis": Field(_ANALYSIS, "What the new version is held to, against the stable one in the same window."),
+        "sticky": Field(Flag(), "Keep each client on the version it met first (a cookie).", False),
+    }
+)
+_RESOURCES = Group(
+    {
+        "memory": Field(Size(), "Bytes for each instance, or such as `256M`.", "256M"),
+        "cpu": Field(Number(0.01, 4096), "Cores for each instance.", 0.5),
+        "tasks": Field(Count(1, 4_194_304), "Processes and threads of each instance.", 256),
+        "files": Field(Count(16, 1_073_741_816), "Open files of each instance.", 4096),
+    }
+)
+
+# To add a field: a line here, the attribute in model.Spec, a row of the table in docs/api.md. The parser, the OpenAPI
+# schema and tests/unit/api/test_wire_request.py then cover it by themselves.
+# `blank` marks the optional strings of the seed contract, for which "" means "not given".
+DEPLOY_FIELDS: dict[str, Field] = {
+    "name": Field(NAME, "The deployment: the key of everything.", "shop"),
+    "version": Field(VERSION, "The version this artifact is; immutable.", "1.4.2"),
+    "artifact_path": Field(
+        Text(), "Directory, archive or single file on the manager's machine.", "/srv/shop-1.4.2.tar.gz"
+    ),
+    "environment": Field(
+        _ENVIRONMENT, "Where it runs; fixed by the first deploy.", "production", "default", blank=True
+    ),
+    "strategy": Field(Choice(STRATEGY_NAMES), "How the new version replaces the old.", "rolling", "recreate"),
+    "working_directory": Field(
+        Text(check=check_absolute), "Where releases/, current and shared/ live.", "/srv/shop", blank=True
+    ),
+    "service_name": Field(_SERVICE, "Unit, or line of the Procfile, to run.", "web", blank=True),
+    "health_check_url": Field(
+        Text(check=check_http_url),
+        "Its port is the public port, its path is probed on each instance.",
+        "http://localhost:8080/health",
+        blank=True,
+    ),
+    "rollback_on_failure": Field(Flag(), "Undo a rollout that fails; false holds it for inspection.", True, True),
+    "dependencies": Field(ListOf(NAME, unique=True), "Deployments that must be healthy.", ["database"]),
+    "pre_deploy_hooks": Field(_HOOKS, "Shell commands before the rollout; a failing one fails it.", ["./migrate"]),
+    "post_deploy_hooks": Field(_HOOKS, "Shell commands once the new version serves.", ["./warm-cache"]),
+    "replicas": Field(REPLICAS, "Instances.", 3),
+    "command": Field(Argv(), "What an instance runs: a shell line or an argument vector.", "./server --port $PORT"),
+    "port": Field(Count(1, 65535), "The public port, where health_check_url does not name it.", 8080),
+    "configuration": Field(
+        StringMap(r"[A-Za-z_][A-Za-z0-9_]{0,255}", "use the name of an environment variable"),
+        "Environment variables of the application; secret-looking ones are masked wherever shown.",
+        {"LOG_LEVEL": "info"},
+    ),
+    "shared_paths": Field(
+        ListOf(Text(check=check_inside), unique=True), "Paths kept from release to release.", ["storage"]
+    ),
+    "health_check": Field(_HEALTH_CHECK, "How an instance's health is asked for."),
+    "rolling": Field(_ROLLING, "Bounds of a rolling rollout."),
+    "canary": Field(_CANARY, "Weights, pauses and limits of a canary rollout."),
+    "blue_green": Field(
+        Group({"keep_old": Field(Duration(), "How long the old set stays warm.", "1m0s")}), "Of a blue-green rollout."
+    ),
+    "recreate": Field(
+        Group(
+            {
+                "hold": Field(
+                    Either(Duration(), ((True, Recreate().hold), (False, 0.0))),
+                    "How long requests are held while nothing runs; true is 30s, false answers 503 at once.",
+                    "30s",
+                )
+            }
+        ),
+        "Of a recreate rollout.",
+    ),
+    "drain_timeout": Field(Duration(), "Bound on connections of an instance that leaves.", "30s"),
+    "stop_timeout": Field(Duration(), "Between SIGTERM and SIGKILL.", "10s"),
+    "hook_timeout": Field(_POSITIVE, "Bound on each hook.", "5m0s"),
+    "progress_deadline": Field(Duration(least=1), "A rollout without progress for this long fails.", "10m0s"),
+    "artifact_sha256": Field(
+        Text(r"[0-9a-f]{64}", "use 64 hexadecimal digits, in lower case", longest=64),
+        "What the artifact's SHA-256 must be.",
+        blank=True,
+    ),
+    "resources": Field(_RESOURCES, "Limits of each instance."),
+    "post_deploy_failure": Field(
+        Choice(("warn", "rollback")), "What a failing post-hook does.", "warn", "warn", blank=True
+    ),
+}
+
+REQUIRED = ("name", "version", "artifact_path")
+
+
+def deploy_group(require: tuple[str, ...] = REQUIRED) -> Group:
+    return Group(DEPLOY_FIELDS, require=require)
+
+
+def parse_request(body: object, *, require: tuple[str, ...] = REQUIRED) -> Request:
+    """Read the body of a deploy, validate or plan.
+
+    body     any JSON value
+    require  fields that must be given; null and "" count as missing
+    Returns  every well-typed field in model units and every problem at once. Raises nothing.
+    """
+    issues: list[Issue] = []
+    if isinstance(body, dict) and body.get("strategy") == "":
+        body = {**body, "strategy": "recreate"}
+    patch = deploy_group(require).read(body, "", issues)
+    if patch is UNREADABLE:
+        return Request({}, tuple(issues))
+    name = patch.get("name")
+    if name in RESERVED_NAMES:
+        issues.append(Issue("name", f"{name!r} is reserved; choose another"))
+        del patch["name"]
+    if name is not None and name in patch.get("dependencies", ()):
+        issues.append(Issue("dependencies", "must not contain the deployment itself"))
+    return Request(patch, tuple(issues))
+
+
+_ROLLBACK = Group(
+    {
+        "version": Field(
+            Text(empty=True), "Version to go back to; missing or empty: the one before.", "1.4.1", blank=True
+        )
+    }
+)
+_ABORT = Group({"reason": Field(Text(longest=500, lines=True), "Why, for the history.", "wrong build", blank=True)})
+
+# Bodies of the other requests, by the name of the route. Routes that are not here take no body.
+BODIES: dict[str, Group] = {
+    "deploy": deploy_group(),
+    "validate": deploy_group(),
+    "plan": deploy_group(),
+    "rollback": _ROLLBACK,
+    "abort": _ABORT,
+}
+
+
+def parse_small(route: str, body: object) -> tuple[dict[str, Any], list[Issue]]:
+    """Read the optional body of a route of BODIES; None (no body) is an empty one."""
+    issues: list[Issue] = []
+    patch = BODIES[route].read({} if body is None else body, "", issues)
+    return ({} if patch is UNREADABLE else patch), issues

@@ -1,0 +1,65 @@
+"""The API in the test's own process, and under a real server on a port of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from fastapi import FastAPI
+
+from longshore.api import server
+from longshore.api.app import create_app
+from longshore.api.service import Service
+from longshore.api.settings import ApiSettings
+
+TOKEN = "t0ken-of-the-tests"
+AUTH = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def app_of(service: Service, **settings: Any) -> FastAPI:
+    return create_app(service, ApiSettings(**{"token": TOKEN, **settings}), ready=lambda: True, version="0.0.1")
+
+
+def client_of(app: FastAPI, *, authenticated: bool = True) -> httpx2.AsyncClient:
+    """A client that calls the application directly. Unforeseen errors become the answer they become in production."""
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    headers = AUTH if authenticated else {}
+    return httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
+
+
+@dataclass
+class Running:
+    server: server.Server
+    task: asyncio.Task[None]
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def socket_url(self, name: str, query: str = "") -> str:
+        return f"ws://127.0.0.1:{self.port}/api/v1/deployments/{name}/progress{query}"
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[Running]:
+    """The application under uvicorn, in this event loop."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    instance = server.build(app, loop="none")
+    task = asyncio.create_task(instance._serve([listener]))
+    async with asyncio.timeout(10):
+        while not instance.started:
+            await asyncio.sleep(0.005)
+    try:
+        yield Running(instance, task, listener.getsockname()[1])
+    finally:
+        instance.should_exit = True
+        async with asyncio.timeout(10):
+            await task
+        listener.close()

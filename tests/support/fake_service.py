@@ -1,0 +1,301 @@
+"""A small Service for tests of the API: everything in memory, rollouts that end when the test says so."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from longshore.bus import Bus, Subscription
+from longshore.errors import DeploymentInProgress, DeploymentNotFound, Issue, NotFound, SpecInvalid
+from longshore.model import (
+    Deployment,
+    Event,
+    Failure,
+    Health,
+    Instance,
+    InstanceState,
+    Progress,
+    Release,
+    ReleaseState,
+    Rollout,
+    RolloutKind,
+    RolloutStatus,
+    Spec,
+    State,
+    StepRecord,
+    StepStatus,
+)
+from longshore.rollout.reports import (
+    Change,
+    CheckReport,
+    ComponentReport,
+    HealthReport,
+    PlannedStep,
+    Preview,
+    Replicas,
+    Status,
+    Summary,
+    Validation,
+)
+from longshore.rollout.request import Request
+
+SIMPLE = ("name", "version", "artifact_path", "environment", "strategy", "configuration")
+
+
+@dataclass
+class FakeService:
+    #: where logs are
+    root: Path = Path("/nonexistent")
+    #: rollouts end by themselves, at once
+    instant: bool = True
+    #: how they end; None: well
+    failure: Failure | None = None
+    ends_as: RolloutStatus = RolloutStatus.unwound
+    warnings: tuple[Issue, ...] = ()
+    #: raised by the next call of the method of that name
+    raises: dict[str, Exception] = field(default_factory=dict)
+    deployments: dict[str, Deployment] = field(default_factory=dict)
+    known: dict[str, Rollout] = field(default_factory=dict)
+    messages: dict[str, list[Progress]] = field(default_factory=dict)
+    history: list[Event] = field(default_factory=list)
+    running: list[Instance] = field(default_factory=list)
+    keys: dict[tuple[str, str], tuple[str, str | None]] = field(default_factory=dict)
+    callers: list[str] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.bus = Bus()
+        self._over: dict[str, asyncio.Event] = {}
+        self._revision = 0
+
+    # ------------------------------------------------------------------------------------------ what tests do
+
+    def finish(self, rollout_id: str) -> Rollout:
+        """End a rollout as `failure` says."""
+        rollout = self.known[rollout_id]
+        status = RolloutStatus.succeeded if self.failure is None else self.ends_as
+        message = "deployed" if self.failure is None else self.failure.message
+        over = replace(rollout, status=status, ended_at=rollout.started_at + 1.5, failure=self.failure, message=message)
+        self.known[rollout_id] = over
+        if self.failure is None:
+            now = self.deployments[rollout.deployment]
+            self.deployments[rollout.deployment] = replace(
+                now, current_version=rollout.version, previous_version=now.current_version
+            )
+        self.say(rollout_id, "commit", "success" if self.failure is None else "failed", 100)
+        self._over[rollout_id].set()
+        return over
+
+    def say(self, rollout_id: str, step: str, status: str = "running", pct: int = 10) -> None:
+        """Publish a progress message."""
+        rollout, said = self.known[rollout_id], self.messages.setdefault(rollout_id, [])
+        message = Progress(
+            rollout_id,
+            rollout.deployment,
+            len(said) + 1,
+            step,
+            status,
+            f"{step} {status}",
+            pct,
+            time.time(),
+            pct == 100,
+        )
+        said.append(message)
+        self.happen(rollout.deployment, f"{step} {status}")
+        self.bus.publish(message)
+
+    def happen(self, name: str, message: str) -> None:
+        self._revision += 1
+        self.history.append(Event(len(self.history) + 1, name, time.time(), "info", message, "engine"))
+
+    def rollout_of(self, name: str) -> Rollout:
+        """The newest."""
+        return [rollout for rollout in self.known.values() if rollout.deployment == name][-1]
+
+    # ------------------------------------------------------------------------------------------ what the API calls
+
+    async def validate(self, request: Request) -> Validation:
+        self._raise("validate")
+        return Validation(request.issues, self.warnings)
+
+    async def plan(self, request: Request) -> Preview:
+        self._raise("plan")
+        steps = (PlannedStep("fetch_artifact", "unpack it"), PlannedStep("commit", "it serves"))
+        return Preview(steps, (Change("replicas", "2", "3"),), self.warnings, request.issues)
+
+    async def deploy(self, request: Request, *, caller: str) -> Rollout:
+        self._raise("deploy")
+        self.callers.append(caller)
+        self.requests.append(request)
+        if request.issues:
+            raise SpecInvalid(issues=request.issues)
+        spec = Spec(**{key: value for key, value in request.fields.items() if key in SIMPLE})
+        return self._open(spec, RolloutKind.deploy, caller)
+
+    async def rollback(self, name: str, version: str | None, *, caller: str) -> Rollout:
+        self._raise("rollback")
+        now = self.deployment(name)
+        spec = Spec(name, version or now.previous_version or "1", "/a")
+        return self._open(spec, RolloutKind.rollback, caller)
+
+    async def outcome(self, rollout_id: str) -> Rollout:
+        if rollout_id not in self.known:
+            raise NotFound
+        await self._over[rollout_id].wait()
+        return self.known[rollout_id]
+
+    def steps(self, rollout_id: str) -> list[StepRecord]:
+        rollout = self.known[rollout_id]
+        failed = rollout.failure is not None
+        status = (
+            StepStatus.running if rollout.ended_at is None else StepStatus.failed if failed else StepStatus.completed
+        )
+        return [
+            StepRecord(
+                rollout_id, 0, "fetch_artifact", False, status, rollout.started_at, rollout.ended_at, "unpacked",
+                "it broke" if failed else "",
+            )
+        ]  # fmt: skip
+
+    def progress_pct(self, rollout_id: str) -> int:
+        said = self.messages.get(rollout_id)
+        return said[-1].progress_pct if said else 0
+
+    def revision(self, name: str) -> int:
+        self.deployment(name)
+        return self._revision
+
+    def status(self, name: str) -> Status:
+        self._raise("status")
+        now, last = self.deployment(name), self.rollout_of(name)
+        running = last.status.is_open
+        events = tuple(reversed([event for event in self.history if event.deployment == name]))
+        return Status(
+            now, now.current_version or last.version, State.deploying if running else State.healthy, Health.healthy,
+            now.updated_at, Replicas(1, 1, 1, 1), last.spec, events[:50], last if running else None,
+        )  # fmt: skip
+
+    def list(
+        self, *, environment: str | None, state: State | None, limit: int, offset: int
+    ) -> tuple[list[Summary], int]:
+        rows = [
+            Summary(name, status.version, status.deployment.environment, status.state, status.health, 0.0)
+            for name in sorted(self.deployments)
+            for status in [self.status(name)]
+            if environment in (None, status.deployment.environment) and state in (None, status.state)
+        ]
+        return rows[offset : offset + limit], len(rows)
+
+    async def health(self, name: str) -> HealthReport:
+        self.deployment(name)
+        check = CheckReport("GET /up", "healthy", "200", 0.1, 1.0)
+        return HealthReport(
+            Health.healthy, {"service": ComponentReport("service", "healthy", "up", (check,))}, 1.0, "all is well"
+        )
+
+    def rollout(self, name: str, rollout_id: str) -> Rollout:
+        self.deployment(name)
+        if rollout_id not in self.known or self.known[rollout_id].deployment != name:
+            raise NotFound(f"{name} has no rollout {rollout_id}.")
+        return self.known[rollout_id]
+
+    def rollouts(self, name: str, *, limit: int, offset: int) -> tuple[list[Rollout], int]:
+        self.deployment(name)
+        rows = [rollout for rollout in reversed(self.known.values()) if rollout.deployment == name]
+        return rows[offset : offset + limit], len(rows)
+
+    def releases(self, name: str) -> list[Release]:
+        return [
+            Release(name, rollout.version, "0" * 64, rollout.spec, None, "/r", 10, ReleaseState.kept, 1.0, 2.0)
+            for rollout in self.rollouts(name, limit=100, offset=0)[0]
+        ]
+
+    def events(self, name: str, *, limit: int, before: int | None) -> list[Event]:
+        self.deployment(name)
+        rows = [e for e in reversed(self.history) if e.deployment == name and (before is None or e.id < before)]
+        return rows[:limit]
+
+    def deployment(self, name: str) -> Deployment:
+        if name not in self.deployments:
+            raise DeploymentNotFound(f"There is no deployment {name!r}.", deployment=name)
+        return self.deployments[name]
+
+    async def abort(self, name: str, rollout_id: str, *, caller: str, reason: str = "") -> Rollout:
+        self.callers.append(f"{caller}: {reason}")
+        return self.rollout(name, rollout_id)
+
+    async def pause(self, name: str, rollout_id: str, *, caller: str) -> Rollout:
+        return self._set(name, rollout_id, RolloutStatus.paused)
+
+    async def resume(self, name: str, rollout_id: str, *, caller: str) -> Rollout:
+        return self._set(name, rollout_id, RolloutStatus.running)
+
+    async def promote(self, name: str, rollout_id: str, *, caller: str) -> Rollout:
+        return self._set(name, rollout_id, RolloutStatus.running)
+
+    async def delete(self, name: str, *, keep_files: bool, caller: str) -> None:
+        self.deployment(name)
+        del self.deployments[name]
+        self._revision += 1
+
+    def instances(self, name: str) -> list[Instance]:
+        self.deployment(name)
+        return [instance for instance in self.running if instance.deployment == name]
+
+    def log_path(self, instance: Instance) -> Path:
+        return self.root / f"{instance.id}.log"
+
+    def idempotency_begin(self, key: str, caller: str, fingerprint: str) -> str | None:
+        stored, rollout_id = self.keys.setdefault((key, caller), (fingerprint, None))
+        if stored != fingerprint:
+            raise SpecInvalid(issues=[Issue("Idempotency-Key", "was used with another body")])
+        return rollout_id
+
+    def idempotency_bind(self, key: str, caller: str, rollout_id: str) -> None:
+        self.keys[key, caller] = (self.keys[key, caller][0], rollout_id)
+
+    def watch(self, name: str, rollout_id: str | None, after: int) -> Subscription:
+        mine = [rollout.id for rollout in self.known.values() if rollout.deployment == name]
+        chosen = rollout_id or (mine[-1] if mine else "")
+        return self.bus.subscribe(name, [m for m in self.messages.get(chosen, []) if m.seq > after])
+
+    # ------------------------------------------------------------------------------------------ private
+
+    def _raise(self, method: str) -> None:
+        if method in self.raises:
+            raise self.raises.pop(method)
+
+    def _open(self, spec: Spec, kind: RolloutKind, caller: str) -> Rollout:
+        name, now = spec.name, time.time()
+        mine = [rollout for rollout in self.known.values() if rollout.deployment == name]
+        if mine and mine[-1].status.is_open:
+            raise DeploymentInProgress(deployment=name, started_by="admin", rollout_id=mine[-1].id)
+        before = self.deployments.setdefault(
+            name, Deployment(name, spec.environment, "/w", None, None, None, None, now, now)
+        )
+        rollout = Rollout(
+            f"r-{len(self.known) + 1}", name, len(mine) + 1, kind, spec.version, before.current_version,
+            spec.strategy, RolloutStatus.running, spec, caller, now,
+        )  # fmt: skip
+        self.known[rollout.id] = rollout
+        self._over[rollout.id] = asyncio.Event()
+        self.running = [
+            *(instance for instance in self.running if instance.deployment != name),
+            Instance(f"{name}-{rollout.number}-1", name, spec.version, 1, None, InstanceState.running, {}, "l"),
+        ]
+        self.say(rollout.id, "fetch_artifact")
+        if self.instant:
+            self.finish(rollout.id)
+        return rollout
+
+    def _set(self, name: str, rollout_id: str, status: RolloutStatus) -> Rollout:
+        self.known[rollout_id] = replace(self.rollout(name, rollout_id), status=status)
+        return self.known[rollout_id]
+
+
+def spec(name: str = "shop", version: str = "1.0", **more: Any) -> dict[str, Any]:
+    """A request body."""
+    return {"name": name, "version": version, "artifact_path": "/srv/a.tar.gz", **more}
