@@ -64,10 +64,13 @@ class Ledger:
         return row
 
     def last_answer(self, version: str, first: int = 0) -> float | None:
-        """When (time.monotonic()) `version` last answered well, among the rows from `first` on; None: never."""
-        wanted, ok = self._names.get(version), self._names.get(OK)
+        """When (time.monotonic()) `version` last answered a quick request well, among the rows from `first` on.
+
+        None: never. Requests that last as long as they are told to are left out: they may end long after a switch.
+        """
+        wanted, ok, quick = self._names.get(version), self._names.get(OK), self._quick()
         for row in range(len(self) - 1, first - 1, -1):
-            if self._version[row] == wanted and self._outcome[row] == ok:
+            if self._version[row] == wanted and self._outcome[row] == ok and self._kind[row] in quick:
                 return self._ended[row]
         return None
 
@@ -76,7 +79,7 @@ class Ledger:
         rows = slice(first, len(self) if end is None else end)
         outcomes, kinds = self._outcome[rows], self._kind[rows]
         ok = self._names.get(OK, -1)
-        quick = {number for text, number in self._names.items() if text in QUICK_KINDS}
+        quick = self._quick()
         latencies = sorted(took for took, kind in zip(self._took[rows], kinds, strict=True) if kind in quick)
         failures = self._named(number for number in outcomes if number != ok)
         return Summary(
@@ -89,6 +92,9 @@ class Ledger:
             p99_s=percentile(latencies, 99),
             max_s=latencies[-1] if latencies else 0.0,
         )
+
+    def _quick(self) -> set[int]:
+        return {number for text, number in self._names.items() if text in QUICK_KINDS}
 
     def _number(self, text: str) -> int:
         number = self._names.get(text)
