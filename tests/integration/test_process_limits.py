@@ -6,8 +6,9 @@ import os
 import pwd
 import signal
 import sys
+import tempfile
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,14 @@ async def limited(driver: ProcessDriver) -> ProcessDriver:
         details = (await driver.fingerprint()).details
         pytest.skip("no writable cgroups here: " + "; ".join(f"{k}: {v}" for k, v in details.items()))
     return driver
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that every user may enter: those of the test run are closed to all but its own."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 def ignore(handle: Handle) -> None:
@@ -129,10 +138,9 @@ async def test_the_fingerprint_says_what_is_enforced(driver: ProcessDriver) -> N
 
 
 @needs_root
-async def test_an_instance_runs_as_its_user(driver: ProcessDriver, tmp_path: Path) -> None:
+async def test_an_instance_runs_as_its_user(driver: ProcessDriver, open_directory: Path) -> None:
     user = pwd.getpwnam("nobody")
-    home = opened(tmp_path)
-    launch = launch_of(home, "id -u; id -g; id -G; echo $HOME $USER $LOGNAME", user="nobody")
+    launch = launch_of(open_directory, "id -u; id -g; id -G; echo $HOME $USER $LOGNAME", user="nobody")
     await driver.exited(await driver.start(launch, ignore))
     groups = " ".join(map(str, os.getgrouplist("nobody", user.pw_gid)))
     assert driver.logs(launch.log, 9) == [
@@ -144,29 +152,22 @@ async def test_an_instance_runs_as_its_user(driver: ProcessDriver, tmp_path: Pat
 
 
 @needs_root
-async def test_the_launch_decides_on_home(driver: ProcessDriver, tmp_path: Path) -> None:
-    launch = launch_of(opened(tmp_path), "echo $HOME", user="nobody", environment={"HOME": "/srv"})
+async def test_the_launch_decides_on_home(driver: ProcessDriver, open_directory: Path) -> None:
+    launch = launch_of(open_directory, "echo $HOME", user="nobody", environment={"HOME": "/srv"})
     await driver.exited(await driver.start(launch, ignore))
     assert driver.logs(launch.log, 9) == ["/srv"]
 
 
 @needs_root
-async def test_an_instance_of_another_user_is_stopped_too(driver: ProcessDriver, tmp_path: Path) -> None:
-    handle = await driver.start(launch_of(opened(tmp_path), ("/bin/sleep", "600"), user="nobody"), ignore)
+async def test_an_instance_of_another_user_is_stopped_too(driver: ProcessDriver, open_directory: Path) -> None:
+    handle = await driver.start(launch_of(open_directory, ("/bin/sleep", "600"), user="nobody"), ignore)
     assert not (await driver.stop(handle, 5)).killed
     assert not running(handle["pid"])
 
 
 @needs_root
-async def test_a_directory_closed_to_the_user_is_named(driver: ProcessDriver, tmp_path: Path) -> None:
-    closed = opened(tmp_path) / "closed"
+async def test_a_directory_closed_to_the_user_is_named(driver: ProcessDriver, open_directory: Path) -> None:
+    closed = open_directory / "closed"
     closed.mkdir(mode=0o700)
     with pytest.raises(DriverError, match=r"cannot enter the directory .*closed as user nobody"):
         await driver.start(launch_of(closed, WAITER, user="nobody"), ignore)
-
-
-def opened(directory: Path) -> Path:
-    """The test's directory, made enterable for all users, with those above it that belong to the test run."""
-    for path in (directory, *directory.parents[:2]):
-        path.chmod(path.stat().st_mode | 0o011)
-    return directory
