@@ -174,6 +174,10 @@ class AsyncLongshore:
 
     # ------------------------------------------------------------------------------------------- looking
 
+    async def ready(self) -> None:
+        """Return if the manager is ready (`/readyz`). Raises UnexpectedAnswer or ApiError if it is not yet."""
+        await self._carrier.run(calls.ready())
+
     async def get(self, name: str) -> r.Status:
         """The status of a deployment. Raises DeploymentNotFound."""
         return await self._carrier.run(calls.get(r.Status, path_of(name)))

@@ -56,6 +56,12 @@ def get(kind: type[T], path: str, **params: Any) -> Flow[T]:
     return decode(kind, body)
 
 
+def ready() -> Flow[None]:
+    reply: Reply = yield Request("GET", "/readyz")
+    if reply.status != 200:
+        raise error_of_body(reply.body, url="/readyz", status=reply.status)
+
+
 def all_pages(*, environment: str | None, state: str | None) -> Flow[None]:
     """Emits each Summary, page after page."""
     offset = 0

@@ -22,25 +22,25 @@ class Seconds(float):
 def decode(kind: type[T], data: object) -> T:
     """An object of `kind` out of decoded JSON.
 
-    Fields are found by their name, or by `metadata["key"]`; unknown keys are ignored, because the API only ever adds.
+    Fields are found by their name, or by one of `metadata["keys"]`; unknown keys are ignored: the API only adds.
     A null where a value is due takes the field's default. The object's `raw`, where it has one, is the JSON itself.
     Raises UnexpectedAnswer naming the field that is missing or has another shape.
     """
     if not isinstance(data, Mapping):
         raise UnexpectedAnswer(f"an answer of the manager is no {kind.__name__}: {str(data)[:80]!r}")
     values: dict[str, Any] = {}
-    for name, key, hint, required in _shape(cast("Hashable", kind)):
+    for name, keys, hint, required in _shape(cast("Hashable", kind)):
         if name == "raw":
             values[name] = data
-        elif data.get(key) is not None:
-            values[name] = _value(hint, data[key], f"{kind.__name__}.{name}")
+        elif (value := next((data[key] for key in keys if data.get(key) is not None), None)) is not None:
+            values[name] = _value(hint, value, f"{kind.__name__}.{name}")
         elif required:
-            raise UnexpectedAnswer(f"an answer of the manager lacks {key!r} ({kind.__name__})")
+            raise UnexpectedAnswer(f"an answer of the manager lacks {keys[0]!r} ({kind.__name__})")
     return kind(**values)
 
 
 @cache
-def _shape(kind: Hashable) -> tuple[tuple[str, str, Any, bool], ...]:
+def _shape(kind: Hashable) -> tuple[tuple[str, tuple[str, ...], Any, bool], ...]:
     if not (isinstance(kind, type) and is_dataclass(kind)):
         raise TypeError(f"{kind!r} is no dataclass")
     hints = get_type_hints(kind)
@@ -48,7 +48,7 @@ def _shape(kind: Hashable) -> tuple[tuple[str, str, Any, bool], ...]:
     def required(field: Field[Any]) -> bool:
         return field.default is MISSING and field.default_factory is MISSING
 
-    return tuple((f.name, f.metadata.get("key", f.name), hints[f.name], required(f)) for f in fields(kind))
+    return tuple((f.name, f.metadata.get("keys", (f.name,)), hints[f.name], required(f)) for f in fields(kind))
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

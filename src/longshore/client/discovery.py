@@ -39,7 +39,7 @@ def default_data_dir(environ: Mapping[str, str] = os.environ) -> Path:
         return Path(named).expanduser().absolute()
     if os.geteuid() == 0:
         return Path("/var/lib/longshore")
-    return Path.home() / ".local" / "share" / "longshore"
+    return Path(environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "longshore"
 
 
 def discover(

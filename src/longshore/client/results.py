@@ -72,7 +72,7 @@ class Rollout(Result):
     message: str = ""
     previous_version: str = ""
     steps: tuple[Step, ...] = ()
-    id: str = ""
+    id: str = field(default="", metadata={"keys": ("id", "rollout_id")})
     deployment: str = ""
     #: 1, 2, 3 … within the deployment
     number: int = 0
@@ -140,6 +140,13 @@ class Status(Result):
     configuration: Mapping[str, str] = field(default_factory=dict)
     #: newest first, at most 50
     events: tuple[Event, ...] = ()
+    strategy: str = ""
+    #: what served before
+    previous_version: str = ""
+    #: the public port, where it has one
+    port: int | None = None
+    #: the rollout in progress
+    rollout_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,8 +210,8 @@ class Change:
     """A field that a deploy would change, compared with what serves; the values are for display."""
 
     field: str
-    before: Any = dataclasses.field(default=None, metadata={"key": "from"})
-    after: Any = dataclasses.field(default=None, metadata={"key": "to"})
+    before: Any = dataclasses.field(default=None, metadata={"keys": ("from",)})
+    after: Any = dataclasses.field(default=None, metadata={"keys": ("to",)})
 
 
 @dataclass(frozen=True, kw_only=True)

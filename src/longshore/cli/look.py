@@ -1,0 +1,142 @@
+"""Looking: list, health, releases, events, logs. `status` has a file of its own."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from longshore.cli.output import paint, say, say_json, seconds, size, table, when
+from longshore.cli.session import Session, in_session
+
+#: a component's or check's status → the mark it is listed with
+_MARKS = {"healthy": "✓", "unhealthy": "✗", "unknown": "?", "degraded": "!"}
+
+
+@click.command("list")
+@click.option("--environment", help="Only those of that environment.")
+@click.option("--state", help="Only those in that state.")
+@click.option("--limit", type=click.IntRange(1, 500), help="One page of so many, instead of all.")
+@click.option("--offset", type=click.IntRange(0), default=0, help="Where the page begins.")
+@in_session
+def list_(session: Session, environment: str | None, state: str | None, limit: int | None, offset: int) -> None:
+    """List deployments."""
+    with session.client() as client:
+        if limit is not None or offset or session.json:
+            page = client.list(environment=environment, state=state, limit=limit or 500, offset=offset)
+            rows, total = page.deployments, page.total
+        else:
+            rows = tuple(client.list_all(environment=environment, state=state))
+            total = len(rows)
+    if session.json:
+        say_json(page.raw)
+        return
+    if not rows:
+        say("there are no deployments" + (" that match" if environment or state else ""))
+        return
+    columns = [[r.name, r.version, r.state, r.health, r.environment, when(r.updated_at)] for r in rows]
+    table(["name", "version", "state", "health", "environment", "updated"], columns)
+    if total > offset + len(rows):
+        say(f"{total} in all: --offset {offset + len(rows)} shows more")
+
+
+@click.command()
+@click.argument("name")
+@in_session
+def health(session: Session, name: str) -> None:
+    """Probe a deployment now, instance by instance. Exit status 1 unless it is healthy."""
+    with session.client() as client:
+        report = client.health(name)
+    if session.json:
+        say_json(report.raw)
+    else:
+        say(f"{name}: {paint(report.overall)}{f'  {report.message}' if report.message else ''}")
+        for key, component in report.components.items():
+            _say_check("  ", component.name or key, component.status, component.message)
+            for check in component.checks:
+                _say_check("    ", check.name, check.status, check.message, f"  {seconds(check.duration)}")
+    if report.overall != "healthy":
+        click.get_current_context().exit(1)
+
+
+@click.command()
+@click.argument("name")
+@in_session
+def releases(session: Session, name: str) -> None:
+    """List the versions that were deployed and which of them can be rolled back to."""
+    with session.client() as client:
+        answer = client.releases(name)
+    if session.json:
+        say_json(answer.raw)
+        return
+    rows = [
+        [
+            release.version,
+            "serves" if release.current else "previous" if release.previous else "",
+            release.state,
+            when(release.created_at),
+            when(release.healthy_at),
+            size(release.size_bytes),
+            release.strategy,
+            release.sha256[:12],
+        ]
+        for release in answer.releases
+    ]
+    table(["version", "", "state", "created", "first healthy", "size", "strategy", "sha256"], rows)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@click.option("--before", type=int, metavar="ID", help="Only those older than that event.")
+@in_session
+def events(session: Session, name: str, limit: int, before: int | None) -> None:
+    """List what happened to a deployment, newest last."""
+    with session.client() as client:
+        page = client.events(name, limit=limit, before=before)
+    if session.json:
+        say_json(page.raw)
+        return
+    for event in reversed(page.events):
+        say(f"{when(event.timestamp):<12}  {paint(event.type.ljust(7), None)}  {event.source}: {event.message}")
+    if len(page.events) == limit and page.events[-1].id is not None:
+        say(f"--before {page.events[-1].id} shows older ones")
+
+
+@click.command()
+@click.argument("name")
+@click.option("-f", "--follow", is_flag=True, help="Go on with each new line, until Ctrl-C.")
+@click.option("-n", "--tail", type=click.IntRange(0), help="Lines from the end. [default: 100; 10 with --follow]")
+@click.option("--instance", metavar="ID", help="Only that instance.")
+@in_session
+def logs(session: Session, name: str, follow: bool, tail: int | None, instance: str | None) -> None:
+    """Show what the instances of a deployment wrote."""
+    with session.client() as client:
+        if not follow:
+            answer = client.logs(name, instance=instance, tail=100 if tail is None else tail)
+            if session.json:
+                say_json(answer.raw)
+                return
+            for line in answer.lines:
+                _say_line(line.instance, line.line)
+            return
+        try:
+            for line in client.follow_logs(name, instance=instance, tail=10 if tail is None else tail):
+                if session.json:
+                    click.echo(json.dumps({"instance": line.instance, "line": line.line}, ensure_ascii=False))
+                else:
+                    _say_line(line.instance, line.line)
+        except KeyboardInterrupt:
+            return
+
+
+def _say_line(instance: str, line: str) -> None:
+    # One colour for each instance, the same in every call: what it is does not matter, telling them apart does.
+    colour = ("cyan", "magenta", "blue", "green", "yellow")[sum(instance.encode()) % 5]
+    say(f"{paint(instance, colour)}  {line}")
+
+
+def _say_check(indent: str, name: str, status: str, message: str, took: str = "") -> None:
+    mark = paint(_MARKS.get(status, "?"), {"healthy": "green", "unhealthy": "red"}.get(status, "yellow"))
+    say(f"{indent}{mark} {name}: {paint(status)}{f'  {message}' if message else ''}{took}")
+

@@ -1,0 +1,69 @@
+"""Changing what runs without a new version: restart, scale, delete."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from longshore.cli.deploy import say_outcome
+from longshore.cli.output import say_json
+from longshore.cli.progress import outcome_line, shown_progress
+from longshore.cli.session import Session, in_session
+from longshore.cli.waiting import rollout_goes_on
+
+
+@click.command()
+@click.argument("name")
+@click.option("--no-wait", is_flag=True, help="Return as soon as it began.")
+@in_session
+def restart(session: Session, name: str, no_wait: bool) -> None:
+    """Start the instances anew, by the deployment's strategy."""
+    with (
+        session.client() as client,
+        rollout_goes_on(name),
+        shown_progress(f"{name}: restart", silent=session.json or no_wait) as on_progress,
+    ):
+        rollout = client.restart(name, wait=not no_wait, on_progress=on_progress)
+    if session.json:
+        say_json(rollout.raw)
+    else:
+        say_outcome(rollout, name)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("replicas", type=click.IntRange(1))
+@click.option("--no-wait", is_flag=True, help="Return as soon as it began.")
+@in_session
+def scale(session: Session, name: str, replicas: int, no_wait: bool) -> None:
+    """Run so many instances of what serves."""
+    with (
+        session.client() as client,
+        rollout_goes_on(name),
+        shown_progress(f"{name}: {replicas} instances", silent=session.json or no_wait) as on_progress,
+    ):
+        rollout = client.scale(name, replicas, wait=not no_wait, on_progress=on_progress)
+    if session.json:
+        say_json(rollout.raw)
+    else:
+        say_outcome(rollout, name)
+
+
+@click.command()
+@click.argument("name")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--keep-files", is_flag=True, help="Leave the working directory as it is.")
+@in_session
+def delete(session: Session, name: str, yes: bool, keep_files: bool) -> None:
+    """Stop a deployment and forget it, with its releases and history."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("there is no terminal to ask on: give --yes to delete without being asked")
+        click.confirm(f"Stop {name} and remove its releases and history?", abort=True)
+    with session.client() as client:
+        answer = client.delete(name, keep_files=keep_files)
+    if session.json:
+        say_json(answer.raw)
+    else:
+        outcome_line(True, answer.message or f"{name} is deleted")

@@ -1,0 +1,163 @@
+"""What is done with rollouts: rollback, watch, history, pause, resume, promote, abort."""
+
+from __future__ import annotations
+
+import click
+
+from longshore.cli.output import say, say_json, seconds, table, when
+from longshore.cli.progress import outcome_line, show_line, shown_progress
+from longshore.cli.session import Session, in_session
+from longshore.cli.waiting import rollout_goes_on
+
+_rollout_argument = click.argument("rollout", required=False)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("version", required=False)
+@click.option("--timeout", type=float, metavar="SECONDS", help="Stop waiting after so long; the rollback goes on.")
+@in_session
+def rollback(session: Session, name: str, version: str | None, timeout: float | None) -> None:
+    """Go back to VERSION, or to the one before that was healthy.
+
+    A rollout in progress is aborted first. `longshore releases NAME` shows what can be gone back to.
+    """
+    with (
+        session.client() as client,
+        rollout_goes_on(name),
+        shown_progress(f"{name} back to {version or 'the version before'}", silent=session.json) as on_progress,
+    ):
+        result = client.rollback(name, version, on_progress=on_progress, timeout=timeout)
+    if session.json:
+        say_json(result.raw)
+    else:
+        outcome_line(True, f"{name} {result.version} serves again: {result.message}")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--rollout", metavar="ID", help="That one, instead of the one in progress, the last or the next.")
+@click.option("--after", type=int, default=0, metavar="SEQ", help="Only what follows that message of it.")
+@in_session
+def watch(session: Session, name: str, rollout: str | None, after: int) -> None:
+    """Follow a rollout to its end. Exit status 1 if it failed.
+
+    Waits up to a minute for a deployment's first rollout. With --json each message is a line.
+    """
+    good = False
+    with session.client() as client, shown_progress(name, silent=session.json) as on_progress:
+        for message in client.watch(name, rollout, after):
+            if session.json:
+                import json
+
+                click.echo(json.dumps(message.raw, ensure_ascii=False))
+            else:
+                (on_progress or show_line)(message)
+            if message.last:
+                good = message.status == "success"
+                text = message.message or f"{name}: {message.status}"
+    if good or session.json:
+        if not session.json:
+            outcome_line(True, text)
+        click.get_current_context().exit(0 if good else 1)
+    say(f"the rollout of {name} failed: `longshore history {name}` says why", err=True)
+    click.get_current_context().exit(1)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True)
+@click.option("--offset", type=click.IntRange(0), default=0)
+@in_session
+def history(session: Session, name: str, limit: int, offset: int) -> None:
+    """List the rollouts of a deployment, newest first, with why each failed."""
+    with session.client() as client:
+        page = client.rollouts(name, limit=limit, offset=offset)
+    if session.json:
+        say_json(page.raw)
+        return
+    rows = [
+        [
+            str(rollout.number),
+            rollout.status,
+            rollout.kind,
+            f"{rollout.previous_version or '-'} → {rollout.version}",
+            rollout.strategy,
+            when(rollout.start_time),
+            seconds(rollout.duration),
+            rollout.requested_by,
+            rollout.id,
+        ]
+        for rollout in page.rollouts
+    ]
+    table(["#", "status", "kind", "version", "strategy", "started", "took", "by", "id"], rows)
+    for rollout in page.rollouts:
+        if rollout.error is not None:
+            step = rollout.error.details.get("operation")
+            say(f"#{rollout.number}: {f'{step}: ' if step else ''}{rollout.error.message} [{rollout.error.code}]")
+    if page.total > offset + len(page.rollouts):
+        say(f"{page.total} in all: --offset {offset + len(page.rollouts)} shows older ones")
+
+
+@click.command()
+@click.argument("name")
+@_rollout_argument
+@in_session
+def pause(session: Session, name: str, rollout: str | None) -> None:
+    """Hold a rollout before its next step."""
+    _control(session, "pause", name, rollout)
+
+
+@click.command()
+@click.argument("name")
+@_rollout_argument
+@in_session
+def resume(session: Session, name: str, rollout: str | None) -> None:
+    """Let a paused rollout go on."""
+    _control(session, "resume", name, rollout)
+
+
+@click.command()
+@click.argument("name")
+@_rollout_argument
+@in_session
+def promote(session: Session, name: str, rollout: str | None) -> None:
+    """Take a canary to its end without its remaining pauses."""
+    _control(session, "promote", name, rollout)
+
+
+@click.command()
+@click.argument("name")
+@_rollout_argument
+@click.option("--reason", default="", help="Kept in the history.")
+@click.option("--no-wait", is_flag=True, help="Return as soon as the undoing began.")
+@in_session
+def abort(session: Session, name: str, rollout: str | None, reason: str, no_wait: bool) -> None:
+    """Have a rollout undone, and wait until it is."""
+    with session.client() as client, rollout_goes_on(name):
+        begun = client.abort(name, rollout, reason=reason)
+        if not no_wait and not begun.is_over:
+            with shown_progress(f"{name}: undoing", silent=session.json) as on_progress:
+                begun = client.wait(name, begun.id, on_progress=on_progress)
+    if session.json:
+        say_json(begun.raw)
+        return
+    ends = {
+        "unwound": (True, f"rollout {begun.id} of {name} was undone: what served before serves on"),
+        "succeeded": (False, f"rollout {begun.id} of {name} was past its commit: {begun.version} serves"),
+        "committed": (False, f"rollout {begun.id} of {name} is past its commit: {begun.version} serves"),
+    }
+    good, text = ends.get(begun.status, (begun.status == "unwinding", f"rollout {begun.id} of {name}: {begun.status}"))
+    outcome_line(good or no_wait, text)
+    if not good and not no_wait:
+        click.get_current_context().exit(1)
+
+
+def _control(session: Session, verb: str, name: str, rollout: str | None) -> None:
+    with session.client() as client:
+        verbs = {"pause": client.pause, "resume": client.resume, "promote": client.promote}
+        answer = verbs[verb](name, rollout)
+    if session.json:
+        say_json(answer.raw)
+    else:
+        outcome_line(True, f"rollout {answer.id} of {name} to {answer.version} is {answer.status}")
