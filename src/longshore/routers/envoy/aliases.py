@@ -1,0 +1,72 @@
+"""Aliases: clusters without a place in any traffic that stay a moment, because requests may wait in them.
+
+A held request tries again within 0.5 s, one whose connection was cut within 0.25 s (the largest back-offs of the
+retry policies), in the cluster it came by. Two seconds after that was given targets that serve, nothing waits in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+
+from longshore.clock import Clock
+from longshore.routers.base import RouterError
+from longshore.routers.envoy.cluster import Cluster
+
+LINGER_S = 2.0
+
+#: (deployment, alias)
+Drop = Callable[[str, str], Awaitable[None]]
+
+
+class Aliases:
+    def __init__(self, drop: Drop, clock: Clock) -> None:
+        self._drop = drop
+        self._clock = clock
+        self._of: dict[str, frozenset[str]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def of(self, name: str) -> frozenset[str]:
+        """Names of a deployment's aliases."""
+        return self._of.get(name, frozenset())
+
+    def set(self, name: str, aliases: Mapping[str, Cluster]) -> None:
+        """These are the deployment's aliases now. Each is dropped 2 s after it was first given targets."""
+        for alias in self.of(name) - frozenset(aliases):
+            self._cancel(alias)
+        self._of[name] = frozenset(aliases)
+        for alias, cluster in aliases.items():
+            if cluster.holding:
+                self._cancel(alias)
+            elif alias not in self._tasks:
+                self._tasks[alias] = asyncio.create_task(self._linger(name, alias), name=f"alias {alias}")
+
+    def dropped(self, name: str, alias: str) -> None:
+        self._of[name] = self.of(name) - {alias}
+
+    async def forget(self, name: str) -> None:
+        """The deployment has none, and none of them is about to be dropped."""
+        tasks = [task for alias in self._of.pop(name, frozenset()) if (task := self._cancel(alias))]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """What lingers now is dropped by the next manager."""
+        for name in list(self._of):
+            await self.forget(name)
+
+    # --------------------------------------------------------------------------------------------------- private
+
+    def _cancel(self, alias: str) -> asyncio.Task[None] | None:
+        task = self._tasks.pop(alias, None)
+        if task is not None:
+            task.cancel()
+        return task
+
+    async def _linger(self, name: str, alias: str) -> None:
+        await self._clock.sleep(LINGER_S)
+        # If Envoy is away, the next change or the next manager drops it.
+        with contextlib.suppress(RouterError):
+            await self._drop(name, alias)
+        if self._tasks.get(alias) is asyncio.current_task():
+            del self._tasks[alias]

@@ -1,0 +1,119 @@
+"""Moves: how to get from the clusters that are there to a Traffic without losing a request. Pure.
+
+    before ──► union: everything added ──► routes follow ──► after: what is no longer named is gone
+
+Every target of `before` stands until the routes are those of the Traffic, and every target of the Traffic stands,
+warm, before they are. A cluster that leaves outlives its place in the traffic as an *alias*: a request that waits for
+its next try (held, or after a connection that was cut) stays with its cluster whatever the routes say, and is answered
+503 if that is gone. So an alias is given the targets that serve now, for as long as such requests need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from longshore.routers.base import RouterError, Target, TargetPool, Traffic
+from longshore.routers.envoy.cluster import Cluster, cluster_name
+from longshore.routers.envoy.resources import held_pool
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    name: str
+    before: Mapping[str, Cluster]
+    union: Mapping[str, Cluster]
+    #: without the aliases
+    after: Mapping[str, Cluster]
+    aliases: Mapping[str, Cluster]
+
+    @property
+    def kept(self) -> Mapping[str, Cluster]:
+        """All clusters that stand once the move is done."""
+        return {**self.after, **self.aliases}
+
+    @property
+    def added(self) -> Mapping[str, frozenset[Target]]:
+        """Targets that have to become healthy before requests are sent their way, by cluster."""
+        return {
+            name: frozenset(cluster.targets) - frozenset(self.before[name].targets if name in self.before else ())
+            for name, cluster in self.union.items()
+        }
+
+
+def plan_move(name: str, traffic: Traffic, before: Mapping[str, Cluster], aliases: Collection[str], stamp: str) -> Move:
+    """The clusters of each stage.
+
+    before    clusters of the deployment that exist, by name
+    aliases   names of those that only linger, from earlier moves: no route leads to them
+    stamp     what a cluster that is new here is marked with (microseconds since the epoch)
+    """
+    after: dict[str, Cluster] = {}
+    for pool in (traffic.stable, traffic.candidate):
+        if pool is not None and (pool.targets or pool.id == held_pool(traffic)):
+            cluster = _cluster(name, pool, before, stamp)
+            after[cluster.name] = cluster
+    fed = {n: _fed(c, traffic) for n, c in before.items() if n not in after}
+    union = {**after, **fed}
+    for n, there in before.items():
+        if n in aliases:
+            continue
+        if n in after:
+            union[n] = there.joined(after[n])
+        elif not there.holding:
+            # Routes lead here until they shift: fed now, it would mix old and new before the time.
+            union[n] = there
+    return Move(name=name, before=dict(before), union=union, after=after, aliases=fed)
+
+
+def check(name: str, traffic: Traffic) -> None:
+    """Refuse what Envoy would refuse, with words that help. Raises RouterError."""
+    if not 0 < traffic.port < 65536:
+        raise RouterError(f"{name}: {traffic.port} is no TCP port; use one of 1-65535")
+    if not 0 <= traffic.weight <= 100:
+        raise RouterError(f"{name}: a weight of {traffic.weight} % is none; use 0-100")
+    pools = [pool for pool in (traffic.stable, traffic.candidate) if pool is not None]
+    if len({pool.id for pool in pools}) != len(pools):
+        raise RouterError(f"{name}: stable and candidate are both pool {pools[0].id}; each pool needs an id of its own")
+    for pool in pools:
+        if len(pool.id) != 8 or not all(digit in "0123456789abcdef" for digit in pool.id):
+            raise RouterError(f"{name}: pool id {pool.id!r} is not 8 lower-case hex digits")
+        for target in pool.targets:
+            _check_target(name, target)
+
+
+# ------------------------------------------------------------------------------------------------------- private
+
+
+def _cluster(name: str, pool: TargetPool, before: Mapping[str, Cluster], stamp: str) -> Cluster:
+    there = before.get(cluster_name(name, pool.id))
+    return Cluster(
+        deployment=name,
+        pool=pool.id,
+        targets=tuple(sorted(set(pool.targets))),
+        health_path=pool.health_path,
+        added=there.added if there is not None else stamp,
+    )
+
+
+def _fed(alias: Cluster, traffic: Traffic) -> Cluster:
+    """An alias with the targets that serve now; while none do, its requests go on waiting."""
+    serving = [pool for pool in (traffic.stable, traffic.candidate) if pool is not None and pool.targets]
+    source = serving[0] if serving else None
+    return Cluster(
+        deployment=alias.deployment,
+        pool=alias.pool,
+        targets=tuple(sorted(set(source.targets))) if source is not None else (),
+        health_path=source.health_path if source is not None else alias.health_path,
+        added=alias.added,
+    )
+
+
+def _check_target(name: str, target: Target) -> None:
+    try:
+        ip_address(target.host)
+    except ValueError:
+        raise RouterError(f"{name}: target host {target.host!r} is no IP address; resolve it first") from None
+    if not 0 < target.port < 65536:
+        raise RouterError(f"{name}: target port {target.port} is no TCP port; use one of 1-65535")
