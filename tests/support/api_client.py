@@ -54,7 +54,7 @@ async def serving(app: FastAPI) -> AsyncIterator[Running]:
     instance = server.build(app, loop="none")
     task = asyncio.create_task(instance._serve([listener]))
     async with asyncio.timeout(10):
-        while not instance.started:
+        while not instance.started:  # noqa: ASYNC110 - uvicorn announces its start in no other way
             await asyncio.sleep(0.005)
     try:
         yield Running(instance, task, listener.getsockname()[1])

@@ -36,8 +36,8 @@ class Allowance:
     def headers(self) -> RawHeaders:
         """`RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers)."""
         return [
-            (b"ratelimit-policy", f'"{self.limited}";q={self.limit};w={WINDOW:.0f}'.encode()),
-            (b"ratelimit", f'"{self.limited}";r={self.remaining};t={self.reset}'.encode()),
+            (b"ratelimit-policy", b'"%b";q=%d;w=%d' % (self.limited.encode(), self.limit, WINDOW)),
+            (b"ratelimit", b'"%b";r=%d;t=%d' % (self.limited.encode(), self.remaining, self.reset)),
         ]
 
 
