@@ -19,6 +19,7 @@ import pytest
 from longshore.drivers.base import DriverError, Exit, Handle, Launch
 from longshore.drivers.identity import read_stat
 from longshore.drivers.process import ProcessDriver
+from longshore.model import Resources
 from support.launching import WAITER, launch_of, running, until
 
 
@@ -134,8 +135,7 @@ async def test_a_program_that_cannot_be_executed_is_named_with_the_reason(
     (tmp_path / "empty").chmod(0o755)
     (tmp_path / "lost").write_text("#!/no/such/interpreter\n")
     (tmp_path / "lost").chmod(0o755)
-    launch = launch_of(tmp_path, command)
-    launch = launch_of(tmp_path, command, resources=type(launch.resources)(files=files))
+    launch = launch_of(tmp_path, command, resources=Resources(files=files))
     with pytest.raises(DriverError, match=reason):
         await host.start(launch)
     assert host.handles == []
@@ -244,6 +244,35 @@ async def test_a_member_without_the_mark_is_ended_by_its_session(host: Host, tmp
     assert not running(pid)
 
 
+async def test_a_member_whose_environment_is_blank_is_ended_after_its_leader_died(host: Host, tmp_path: Path) -> None:
+    launch = launch_of(tmp_path, "env -i /bin/sleep 600 & echo $!; wait")
+    handle = await host.start(launch)
+    pid = int((await said(launch))[0])
+    os.kill(handle["pid"], signal.SIGKILL)
+    await host.driver.exited(handle)
+    await host.driver.stop(handle, 5)
+    assert not running(pid)
+
+
+async def test_many_instances_at_once_leave_nothing_behind(host: Host, tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    handles = await asyncio.gather(*(host.start(launch_of(tmp_path)) for _ in range(30)))
+    for handle in handles[::3]:
+        os.kill(handle["pid"], signal.SIGKILL)
+    await asyncio.gather(*(host.driver.stop(handle, 10) for handle in handles))
+    assert [handle["pid"] for handle in handles if read_stat(handle["pid"])] == []
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing_running(host: Host, tmp_path: Path) -> None:
+    task = asyncio.create_task(host.start(launch_of(tmp_path, resources=Resources(files=99))))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (host.handles, await host.driver.survey()) == ([], {})
+
+
 async def test_a_pid_that_was_given_to_somebody_else_is_never_signalled(host: Host, tmp_path: Path) -> None:
     stranger = await host.start(launch_of(tmp_path))
     ours = dict(stranger) | {"start_time": stranger["start_time"] - 1, "launch_id": "another"}
@@ -282,6 +311,7 @@ from pathlib import Path
 sys.path[:0] = json.loads(sys.argv[1])
 from longshore.drivers.identity import read_stat
 from longshore.drivers.process import ProcessDriver
+from longshore.model import Resources
 from support.launching import launch_of
 async def main():
     directory = Path(sys.argv[3])

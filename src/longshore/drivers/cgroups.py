@@ -122,7 +122,7 @@ def kill_all(groups: Iterable[Path]) -> None:
 
 
 async def remove(groups: Iterable[Path]) -> None:
-    """Remove the groups of an instance that has ended, and the manager's own ones if they were the last in them.
+    """Remove the groups of an instance that has ended, and the manager's own one if that was the last in it.
 
     A group stays busy for a moment after its last process has ended, without an event that tells: it is tried again
     for a bounded time, then left (empty groups cost nothing, the next start of that name takes it over).
@@ -133,9 +133,9 @@ async def remove(groups: Iterable[Path]) -> None:
         while not _removed(group) and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.1)
-        for parent in (group.parent, group.parent.parent):
-            with contextlib.suppress(OSError):
-                parent.rmdir()
+        # Not the one above it: another manager may be about to make its own in there.
+        with contextlib.suppress(OSError):
+            group.parent.rmdir()
 
 
 # --- private

@@ -24,7 +24,9 @@ class Circle:
     leader        process that began it, and so its session's id
     since         start time of the leader in clock ticks; nothing of the launch is older
     trust_session whether the session's id is known to be still the leader's (it was seen alive): a process without
-                  the mark then counts by its session alone
+                  the mark then counts by its session alone. Otherwise it must have a blank environment besides: that
+                  is how a program looks that has overwritten it to set its title (nginx, PostgreSQL, setproctitle),
+                  and a stranger hardly ever
     """
 
     mark: bytes
@@ -54,14 +56,22 @@ def members(circle: Circle, also: Iterable[int] = ()) -> list[Stat]:
     known = frozenset(also)
     needle = b"\0" + circle.mark + b"\0"
     own = os.getpid()
-    session = circle.trust_session and not _taken(circle)
+    leader = read_stat(circle.leader)
+    # A pid is given anew only when its session is empty: whoever has the leader's now shares no session with its own.
+    session = leader is None or leader.start_time == circle.since
+
+    def belongs(stat: Stat) -> bool:
+        if stat.pid in known:
+            return True
+        block = environment(stat.pid)
+        if needle in block:
+            return True
+        return session and stat.sid == circle.leader and (circle.trust_session or not block.strip(b"\0"))
+
     return [
         stat
         for stat in processes()
-        if stat.start_time >= circle.since
-        and not stat.dead
-        and stat.pid != own
-        and (stat.pid in known or (session and stat.sid == circle.leader) or needle in environment(stat.pid))
+        if stat.start_time >= circle.since and not stat.dead and stat.pid != own and belongs(stat)
     ]
 
 
@@ -97,12 +107,6 @@ def listening(pids: Iterable[int]) -> frozenset[int]:
 
 
 # --- private
-
-
-def _taken(circle: Circle) -> bool:
-    """Whether the leader's pid is somebody else's by now; then its session, which had to be empty for that, is too."""
-    stat = read_stat(circle.leader)
-    return stat is not None and stat.start_time != circle.since
 
 
 def _sockets(pid: int) -> Iterator[bytes]:

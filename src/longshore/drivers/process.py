@@ -116,9 +116,9 @@ class ProcessDriver:
         pid, start_time = handle["pid"], handle["start_time"]
         killed = False
         if handle["boot_id"] == boot_id():
-            stat = read_stat(pid)
-            alive = stat is not None and stat.start_time == start_time
-            circle = self._circle(handle, trust_session=alive)
+            # Reaps it when it has ended, whichever driver object of this manager process started it.
+            self._exits.watch(pid, start_time)
+            circle = self._circle(handle, trust_session=_exists(handle))
             if not await self._terminate(circle, handle, grace_s):
                 killed = await self._kill(circle, handle)
         await cgroups.remove(_groups(handle))
@@ -131,9 +131,7 @@ class ProcessDriver:
     async def ports(self, handle: Handle) -> frozenset[int]:
         if handle["boot_id"] != boot_id():
             return frozenset()
-        stat = read_stat(handle["pid"])
-        alive = stat is not None and stat.start_time == handle["start_time"]
-        found = await self._members(self._circle(handle, trust_session=alive), handle)
+        found = await self._members(self._circle(handle, trust_session=_exists(handle)), handle)
         return await asyncio.to_thread(listening, [stat.pid for stat in found])
 
     def logs(self, log: Path, lines: int) -> list[str]:
@@ -237,6 +235,12 @@ def _open_log(log: Path) -> int:
         return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise DriverError(f"cannot open the log {log}: {error.strerror}") from error
+
+
+def _exists(handle: Handle) -> bool:
+    """Whether the pid is still that of the instance, if only as a zombie: then its session's id is, too."""
+    stat = read_stat(handle["pid"])
+    return stat is not None and stat.start_time == handle["start_time"]
 
 
 def _groups(handle: Handle) -> list[Path]:

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 import pwd
+import resource
 import signal
 import subprocess
 import sys
@@ -187,7 +188,8 @@ def _reason(program: Program, stage: str, number: int) -> str:
         case "cgroup":
             return f"cannot put {name} into its cgroups {', '.join(map(str, program.cgroups))}: {text}"
         case "limits":
-            return f"cannot limit {name} to {program.files} open files: {text}"
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            return f"cannot limit {name} to {program.files} open files: {text} (the manager's own hard limit is {hard})"
         case "user":
             return f"cannot run {name}{who}: {text}"
         case "cwd":
