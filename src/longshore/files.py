@@ -138,6 +138,7 @@ class WorkingDirectory:
                 if paths or owner is not None:
                     for tree in (place, *made):
                         sync_tree(tree)
+                        sync_path(tree.parent)
                 self._publish(place, version, facts)
             return Unpacked(path, sha256, facts.size_bytes)
 
@@ -165,6 +166,19 @@ class WorkingDirectory:
             if os.path.lexists(path):
                 remove(path)
             self._records.forget_release(version)
+
+    def remove_all(self) -> None:
+        """Remove what Longshore made here: every release, `current` and its own records. Harmless when done.
+
+        `shared` stays while it holds anything, for that is the application's data; so does whatever else is here.
+        """
+        with explained(self.path):
+            self.set_current(None)
+            for place in (self.releases, self._own):
+                if place.exists():
+                    shutil.rmtree(place)
+            with suppress(OSError):
+                self.shared.rmdir()
 
     def sweep_staging(self) -> list[str]:
         """Delete what a crash left half made or half removed, and return its names; what is being made now stays."""

@@ -49,7 +49,7 @@ class Artifact(Protocol):
     name: str
 
     def matches(self, path: Path) -> bool:
-        """Whether this kind takes the path: by content and full suffix. The first kind of ARTIFACTS that says yes has it."""
+        """Whether this kind takes the path, by content and full suffix. The first of ARTIFACTS that says yes has it."""
 
     def scan(self, path: Path, limits: Limits) -> Scan:
         """Read all of it, write nothing. Raises ArtifactError for everything unpack() would refuse."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -40,8 +41,10 @@ class Binary:
         with opened(path) as file:
             raw = HashingReader(file, path)
             head = raw.read(CHUNK)
-            # Uploads and downloads lose the executable bit, so a program gets it whatever the file's mode says.
-            mode = os.fstat(file.fileno()).st_mode & 0o7777 | (0o111 if is_program(head) else 0)
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if is_program(head):
+                # Uploads and downloads lose the executable bit: whoever may read a program may run it.
+                mode |= (mode & 0o444) >> 2
 
             def content() -> Iterator[bytes]:
                 return chain([head], raw.chunks())
