@@ -118,7 +118,7 @@ class BackupNotFound(LongshoreError):
 
 
 class Unauthorized(LongshoreError):
-    """A bearer token is needed: send `Authorization: Bearer TOKEN` (the token is in admin.token of the data directory)."""
+    """A token is needed: send `Authorization: Bearer TOKEN` (it is in admin.token of the data directory)."""
 
     code, status = "UNAUTHORIZED", 401
 

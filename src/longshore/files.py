@@ -13,7 +13,9 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 

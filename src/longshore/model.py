@@ -280,6 +280,8 @@ class Pool:
     id: str
     version: str
     instances: tuple[str, ...]
+    #: what the router's own checks ask for; None: TCP
+    health_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,11 +297,9 @@ class Routing:
     hold: float | None = None
     sticky: bool = False
 
-    def pool_of(self, instance: str) -> Pool | None:
-        for pool in (self.stable, self.candidate):
-            if pool is not None and instance in pool.instances:
-                return pool
-        return None
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        return tuple(pool for pool in (self.stable, self.candidate) if pool is not None)
 
 
 # --------------------------------------------------------------------------------------------- rollouts

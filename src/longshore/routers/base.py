@@ -44,7 +44,7 @@ class Traffic:
     candidate: TargetPool | None = None
     #: percent of the requests that the candidate gets (0: it is known and warm, but gets none)
     weight: int = 0
-    #: not None: `stable` has no targets yet; requests wait up to so many seconds for it. 0: 503 with Retry-After at once
+    #: not None: `stable` has no targets yet; requests wait up to so many seconds for it (0: 503 with Retry-After)
     hold: float | None = None
     sticky: bool = False
 

@@ -260,8 +260,9 @@ class Store:
     def last_rollouts(self) -> dict[str, Rollout]:
         """The last rollout of each deployment that has one open or that did not end well; others are left out."""
         sql = (
-            "SELECT r.* FROM rollouts r JOIN (SELECT deployment, max(number) AS number FROM rollouts GROUP BY deployment) "
-            "l ON l.deployment = r.deployment AND l.number = r.number WHERE r.status <> 'succeeded'"
+            "SELECT r.* FROM rollouts r JOIN "
+            "(SELECT deployment, max(number) AS number FROM rollouts GROUP BY deployment) l "
+            "ON l.deployment = r.deployment AND l.number = r.number WHERE r.status <> 'succeeded'"
         )
         return {row["deployment"]: rows.rollout(row) for row in self.db.all(sql)}
 
@@ -292,7 +293,7 @@ class Store:
     def set_status(
         self, rollout: Rollout, status: RolloutStatus, *, message: str = "", failure: Failure | None = None
     ) -> Rollout:
-        """Move it on. A move that TRANSITIONS does not know, or from another status than the stored one, is an error."""
+        """Move it on. A move that TRANSITIONS does not know from the stored status is an error."""
         sources = sorted(s for s, following in TRANSITIONS.items() if status in following)
         marks = ", ".join(f"'{s}'" for s in sources)
         ended = None if status in OPEN_STATUSES else self.clock.now()
@@ -329,16 +330,19 @@ class Store:
 
     def journal(self, rollout_id: str) -> list[StepRecord]:
         """In the order in which things happened."""
-        sql = "SELECT * FROM journal WHERE rollout_id = :id ORDER BY undo, CASE undo WHEN 0 THEN position ELSE -position END"
+        sql = (
+            "SELECT * FROM journal WHERE rollout_id = :id "
+            "ORDER BY undo, CASE undo WHEN 0 THEN position ELSE -position END"
+        )
         return [rows.step_record(row) for row in self.db.all(sql, id=rollout_id)]
 
     def write_step(self, deployment: str, record: StepRecord) -> None:
         """Begin, end or repeat a step: a row each run and each undo."""
         self._write(
             deployment,
-            "INSERT INTO journal VALUES (:rollout_id, :position, :undo, :name, :status, :started_at, :ended_at, :message, "
-            ":error) ON CONFLICT (rollout_id, undo, position) DO UPDATE SET status = :status, ended_at = :ended_at, "
-            "message = :message, error = :error",
+            "INSERT INTO journal VALUES (:rollout_id, :position, :undo, :name, :status, :started_at, :ended_at, "
+            ":message, :error) ON CONFLICT (rollout_id, undo, position) DO UPDATE SET status = :status, "
+            "ended_at = :ended_at, message = :message, error = :error",
             rollout_id=record.rollout_id,
             position=record.position,
             undo=int(record.undo),
@@ -443,15 +447,21 @@ class Store:
         )
         return None if row is None else (row["fingerprint"], row["rollout_id"])
 
-    def remember_key(self, caller: str, key: str, fingerprint: str, rollout_id: str) -> None:
+    def remember_key(self, caller: str, key: str, fingerprint: str, rollout_id: str | None) -> None:
         self.db.write(
             "INSERT INTO idempotency VALUES (:caller, :key, :fingerprint, :rollout_id, :now) "
-            "ON CONFLICT (caller, key) DO NOTHING",
-            dict(caller=caller, key=key, fingerprint=fingerprint, rollout_id=rollout_id, now=self.clock.now()),
+            "ON CONFLICT (caller, key) DO UPDATE SET rollout_id = :rollout_id",
+            {
+                "caller": caller,
+                "key": key,
+                "fingerprint": fingerprint,
+                "rollout_id": rollout_id,
+                "now": self.clock.now(),
+            },
         )
 
     def forget_keys(self, older_than: float) -> None:
-        self.db.write("DELETE FROM idempotency WHERE created_at < :limit", dict(limit=older_than))
+        self.db.write("DELETE FROM idempotency WHERE created_at < :limit", {"limit": older_than})
 
     def trim_events(self, deployment: str, keep: int) -> None:
         """Drop all but the newest `keep` events of a deployment."""

@@ -1,8 +1,8 @@
 """The SQLite file: opening, migrating, transactions, and the fence that keeps a replaced manager from writing.
 
 One connection, used on the event loop's thread: a read costs some 70 µs and a commit with synchronous=FULL some 0.3 ms,
-less than handing it to a thread (measured on Python 3.11, SQLite 3.40). A single writer that also checkpoints is besides
-what keeps SQLite versions below 3.51.3 clear of their rare WAL corruption.
+less than handing it to a thread (measured on Python 3.11, SQLite 3.40). A single writer that also checkpoints is
+besides what keeps SQLite versions below 3.51.3 clear of their rare WAL corruption.
 """
 
 from __future__ import annotations

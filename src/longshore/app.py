@@ -1,0 +1,281 @@
+"""The composition root: everything is built here, in one order, and taken down in the reverse one.
+
+    lock the data directory → open the store → take over → restore the router → recover rollouts → serve
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import pwd
+import secrets
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from fastapi import FastAPI
+
+from longshore import __version__
+from longshore.api import server as api_server
+from longshore.api.app import create_app
+from longshore.api.settings import ApiSettings, RateLimits
+from longshore.bus import Bus
+from longshore.clock import SystemClock
+from longshore.disk import write_durably
+from longshore.drivers import DRIVERS
+from longshore.drivers.base import Driver
+from longshore.fleet import Fleet
+from longshore.health import probes
+from longshore.health.board import Board
+from longshore.health.monitor import Monitor
+from longshore.model import Spec
+from longshore.ports import PortRange
+from longshore.rollout.service import Service
+from longshore.rollout.world import World
+from longshore.routers import ROUTERS, RouterOptions
+from longshore.routers.base import Router, Traffic
+from longshore.settings import Settings, SettingsError
+from longshore.store import Store
+from longshore.store.sqlite import WriteHook
+
+log = logging.getLogger("longshore")
+
+LOOPBACK = ("127.", "localhost", "::1")
+
+
+class AlreadyRunning(SettingsError):
+    """Another manager holds the data directory."""
+
+
+@dataclass
+class Manager:
+    """A built manager: what serves, and what a test may want to look at."""
+
+    settings: Settings
+    app: FastAPI
+    service: Service
+    world: World
+    monitor: Monitor
+    token: str | None
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises SettingsError for what cannot work, before anything is started."""
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
+    )
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings))
+
+
+async def serve(settings: Settings, *, on_write: WriteHook | None = None) -> None:
+    """The whole life of a manager."""
+    check(settings)
+    async with build(settings, on_write=on_write) as manager:
+        listener = _listen(settings)
+        host, port = listener.getsockname()[:2]
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        server = api_server.build(manager.app)
+        with _announced(settings.data_dir, url):
+            log.info("Longshore %s listens on %s, data in %s", __version__, url, settings.data_dir)
+            await server.serve(sockets=[listener])
+        log.info("stopping: rollouts stay journalled, applications and the router go on")
+
+
+def check(settings: Settings) -> None:
+    """What settings alone can tell."""
+    if settings.no_auth:
+        if not settings.host.startswith(LOOPBACK):
+            raise SettingsError(f"--no-auth is for loopback only, not for {settings.listen}: leave it out.")
+        log.warning("NO AUTHENTICATION: everybody on this machine may deploy (--no-auth)")
+    for name, environment in settings.environments.items():
+        if environment.user is not None:
+            if os.geteuid() != 0:
+                raise SettingsError(f"environments.{name}.user needs a manager that is run by root.")
+            try:
+                pwd.getpwnam(environment.user)
+            except KeyError:
+                raise SettingsError(f"environments.{name}.user: there is no user {environment.user!r}.") from None
+
+
+@asynccontextmanager
+async def build(settings: Settings, *, on_write: WriteHook | None = None) -> AsyncIterator[Manager]:
+    """A manager that has restored, recovered and is ready; taken down at the end, applications untouched."""
+    clock, bus = SystemClock(), Bus()
+    with _locked(settings.data_dir):
+        store = Store(settings.data_dir / "longshore.db", clock, on_write)
+        try:
+            store.take_over()
+            board = Board(clock, store.touch)
+            drivers = {name: DRIVERS[name](store.manager_id) for name in ("process",)}
+            router = _router(settings, store)
+
+            def driver_of(environment: str) -> Driver:
+                return drivers[settings.environment(environment).driver]
+
+            world = _world(settings, store, clock, bus, board, router, driver_of)
+            service = Service(world, settings, drivers)
+            monitor = Monitor(world, driver_of, settings.keep_events)
+            ready = asyncio.Event()
+            token = None if settings.no_auth else _token(settings.data_dir)
+            app = create_app(service, _api_settings(settings, token), ready=ready.is_set, version=__version__)
+            await _restore_traffic(world, router)
+            await monitor.sweep()
+            await service.recover()
+            watching = asyncio.create_task(monitor.run(), name="monitor")
+            ready.set()
+            try:
+                yield Manager(settings, app, service, world, monitor, token)
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+                await service.close()
+                await router.close()
+        finally:
+            store.close()
+
+
+# --- private: parts
+
+
+def _world(
+    settings: Settings, store: Store, clock: SystemClock, bus: Bus, board: Board, router: Router, driver_of: Any
+) -> World:
+    def user_of(spec: Spec) -> str | None:
+        return settings.environment(spec.environment).user
+
+    def owner_of(spec: Spec) -> tuple[int, int] | None:
+        user = user_of(spec)
+        if user is None:
+            return None
+        entry = pwd.getpwnam(user)
+        return entry.pw_uid, entry.pw_gid
+
+    first, _, last = settings.instance_ports.partition("-")
+    logs = settings.data_dir / "logs"
+    fleet = Fleet(
+        store=store,
+        clock=clock,
+        driver_of=driver_of,
+        user_of=user_of,
+        board=board,
+        prober=probes,
+        ports=PortRange(int(first), int(last)),
+        log_path=lambda deployment, instance: logs / deployment / f"{instance}.log",
+    )
+    return World(
+        store=store,
+        clock=clock,
+        bus=bus,
+        board=board,
+        fleet=fleet,
+        router=router,
+        artifact_limits=settings.artifacts.limits(),
+        keep_releases=settings.keep_releases,
+        logs=logs,
+        user_of=user_of,
+        owner_of=owner_of,
+    )
+
+
+def _router(settings: Settings, store: Store) -> Router:
+    def on_event(type: str, message: str) -> None:
+        level = {"warning": logging.WARNING, "error": logging.ERROR}.get(type, logging.INFO)
+        log.log(level, "router: %s", message)
+        for deployment in store.deployments():
+            if deployment.routing is not None:
+                store.add_event(deployment.name, type, message, source="router")
+
+    options = RouterOptions(
+        directory=settings.data_dir / "envoy",
+        on_event=on_event,
+        envoy_path=settings.router.envoy_path,
+        concurrency=settings.router.concurrency,
+        listen_host=settings.router.listen_host,
+    )
+    return ROUTERS["envoy"](options)
+
+
+async def _restore_traffic(world: World, router: Router) -> None:
+    """The whole desired routing, never a part of it: a router that is told too little drops the rest."""
+    traffic: Mapping[str, Traffic] = {
+        deployment.name: world.fleet.traffic(deployment.routing)
+        for deployment in world.store.deployments()
+        if deployment.routing is not None
+    }
+    await router.restore(traffic)
+
+
+def _api_settings(settings: Settings, token: str | None) -> ApiSettings:
+    limits = settings.rate_limits
+    return ApiSettings(token=token, rate_limits=RateLimits(limits.deploy, limits.status, limits.list))
+
+
+# --- private: the data directory
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Any:
+    """One manager for each data directory. The kernel frees the lock however the holder ends."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(data_dir / "manager.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+            raise AlreadyRunning(
+                f"{data_dir} is in use by {holder}: stop that manager first, or choose another --data-dir."
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"pid {os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _token(data_dir: Path) -> str:
+    """The admin token: made once, readable by the owner alone."""
+    path = data_dir / "admin.token"
+    if path.exists() and (token := path.read_text().strip()):
+        return token
+    token = secrets.token_urlsafe(32)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(token + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return token
+
+
+@contextmanager
+def _announced(data_dir: Path, url: str) -> Any:
+    """server.json says where the API is, for the command line; it is there only while somebody listens."""
+    path = data_dir / "server.json"
+    write_durably(path, json.dumps({"url": url, "pid": os.getpid(), "version": __version__}) + "\n")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise SettingsError(f"Cannot listen on {settings.listen}: {error.strerror or error}.") from error
+    listener.setblocking(False)
+    return listener

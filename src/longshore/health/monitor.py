@@ -1,0 +1,382 @@
+"""The one loop: it keeps what is committed true between rollouts, and never deploys.
+
+It probes every instance, starts again those that have ended (with back-off), retires what no rollout owns, ends warm
+sets when their time is over, rotates logs and forgets what is old. It never acts on a deployment whose rollout is in
+progress: the deployment's lock is what both have to hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from longshore.drivers.base import Driver, DriverError
+from longshore.drivers.logs import rotate
+from longshore.errors import LeaseLost
+from longshore.health.probes import Check
+from longshore.model import Deployment, Instance, InstanceState, RolloutStatus, Spec
+from longshore.rollout.world import World
+from longshore.routers.base import RouterError
+
+log = logging.getLogger("longshore.monitor")
+
+#: seconds between restarts of an instance that keeps ending: 0, 1, 2, 4 … (Nomad and systemd grow theirs likewise)
+BACKOFF_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 60.0)
+#: an instance that stayed up this long has its restarts forgiven
+STABLE_S = 300.0
+#: restarts without a stable time in between that are called a crash loop
+CRASH_LOOP = 5
+#: probes under way at once: at 1 ms of CPU each this is what one core does in some 30 ms
+PROBES_AT_ONCE = 32
+#: seconds between two rounds of tidying (sweep, rotation, trimming)
+TIDY_EVERY_S = 30.0
+
+
+@dataclass
+class Watched:
+    """What the loop remembers of one instance."""
+
+    next_probe: float
+    exited: asyncio.Task[None] | None = None
+    handle: Mapping[str, object] | None = None
+    probing: bool = False
+    #: monotonic time before which it is not started again
+    not_before: float = 0.0
+
+
+class Monitor:
+    def __init__(self, world: World, driver_of: Callable[[str], Driver], keep_events: int) -> None:
+        self._world, self._driver_of, self._keep_events = world, driver_of, keep_events
+        self._watched: dict[str, Watched] = {}
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._acting: set[str] = set()
+        self._probes = asyncio.Semaphore(PROBES_AT_ONCE)
+        self._tidy_at = 0.0
+        #: cached: deployment → spec of what is committed, by the store's revision
+        self._specs: dict[str, tuple[int, Spec | None]] = {}
+        world.wake_monitor = self._wake.set
+
+    async def run(self) -> None:
+        """Until cancelled. A round that fails is logged and the next one runs: the loop itself never ends silently."""
+        try:
+            while True:
+                self._wake.clear()
+                try:
+                    pause = self._round()
+                except LeaseLost:
+                    raise
+                except Exception:
+                    log.exception("a round of the monitor failed")
+                    pause = 5.0
+                await self._nap(pause)
+        finally:
+            tasks = [*self._tasks, *(w.exited for w in self._watched.values() if w.exited is not None)]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _nap(self, seconds: float) -> None:
+        nap = asyncio.ensure_future(self._world.clock.sleep(seconds))
+        woken = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait({nap, woken}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            nap.cancel()
+            woken.cancel()
+
+    def _round(self) -> float:
+        """Start what is due; returns the seconds until the next thing is."""
+        now, store = self._world.clock.monotonic(), self._world.store
+        instances = {instance.id: instance for instance in store.instances()}
+        for gone in self._watched.keys() - instances.keys():
+            watched = self._watched.pop(gone)
+            if watched.exited is not None:
+                watched.exited.cancel()
+        due = [60.0]
+        by_deployment: dict[str, list[Instance]] = {}
+        for instance in instances.values():
+            by_deployment.setdefault(instance.deployment, []).append(instance)
+            due.append(self._look(instance, now))
+        for deployment in store.deployments():
+            due.append(self._external(deployment, now))
+            mine = by_deployment.get(deployment.name, [])
+            due.append(self._care(deployment, mine, now))
+        if now >= self._tidy_at:
+            self._tidy_at = now + TIDY_EVERY_S
+            self._spawn("", self._tidy())
+        due.append(self._tidy_at - now)
+        return max(0.005, min(due))
+
+    # ------------------------------------------------------------------------------------------------ probing
+
+    def _look(self, instance: Instance, now: float) -> float:
+        """Watch its end, and probe it when that is due. Seconds until the next probe."""
+        if instance.state is not InstanceState.running or instance.handle is None:
+            return 60.0
+        watched = self._watched.setdefault(instance.id, Watched(next_probe=now))
+        if watched.handle != instance.handle:
+            if watched.exited is not None:
+                watched.exited.cancel()
+            watched.handle = instance.handle
+            watched.exited = asyncio.create_task(self._watch_end(instance))
+        spec = self._spec(instance)
+        if spec is None or instance.id in self._world.board.muted or watched.probing:
+            return 1.0
+        if now >= watched.next_probe:
+            watched.next_probe = now + spec.health_check.interval
+            watched.probing = True
+            check = self._world.fleet.check(instance, spec)
+            self._spawn("", self._probe(instance.id, watched, check, spec))
+        return watched.next_probe - now
+
+    async def _probe(self, id: str, watched: Watched, check: Check, spec: Spec) -> None:
+        try:
+            async with self._probes:
+                if id in self._world.board.muted:
+                    return
+                result = await self._world.fleet.probe(check)
+            instance = self._world.store.instance(id)
+            if instance is None or instance.handle != watched.handle or id in self._world.board.muted:
+                return  # what answered, or did not, is not this instance any more
+            self._world.board.record(
+                id,
+                instance.deployment,
+                spec.health_check,
+                ok=result.ok,
+                message=result.message,
+                duration_s=result.duration_s,
+            )
+        finally:
+            watched.probing = False
+
+    async def _watch_end(self, instance: Instance) -> None:
+        assert instance.handle is not None
+        spec = self._spec(instance)
+        if spec is None:
+            return
+        ended = await self._driver_of(spec.environment).exited(instance.handle)
+        current = self._world.store.instance(instance.id)
+        if current is not None and current.handle == instance.handle:
+            self._world.board.mark(instance.id, instance.deployment, ready=False, message=f"it {ended}")
+            self._wake.set()
+
+    def _external(self, deployment: Deployment, now: float) -> float:
+        """A health URL that is polled as it stands."""
+        spec = self._committed(deployment)
+        if spec is None:
+            return 60.0
+        url = spec.external_check or (spec.health_check_url if not deployment.instances else "")
+        if not url:
+            return 60.0
+        watched = self._watched.setdefault(f"url:{deployment.name}", Watched(next_probe=now))
+        if now >= watched.next_probe and not watched.probing:
+            watched.next_probe = now + spec.health_check.interval
+            watched.probing = True
+            check = Check(kind="url", url=url, timeout_s=spec.health_check.timeout)
+            self._spawn("", self._probe_url(deployment.name, watched, check, spec))
+        return watched.next_probe - now
+
+    async def _probe_url(self, name: str, watched: Watched, check: Check, spec: Spec) -> None:
+        try:
+            async with self._probes:
+                result = await self._world.fleet.probe(check)
+            self._world.board.record(
+                f"url:{name}",
+                name,
+                spec.health_check,
+                ok=result.ok,
+                message=result.message,
+                duration_s=result.duration_s,
+            )
+        finally:
+            watched.probing = False
+
+    # ------------------------------------------------------------------------------------------------ acting
+
+    def _care(self, deployment: Deployment, instances: list[Instance], now: float) -> float:
+        """Start again, retire: whatever one deployment needs, one action at a time. Seconds until something is due."""
+        name = deployment.name
+        if name in self._acting or self._world.lock(name).locked():
+            return 60.0  # whoever holds it wakes the loop when it is done
+        due = 60.0
+        for instance in instances:
+            if instance.id in deployment.instances:
+                if self._is_down(instance):
+                    wait = self._watched.setdefault(instance.id, Watched(now)).not_before - now
+                    if wait <= 0:
+                        self._spawn(name, self._start_again(instance.id))
+                        return 60.0
+                    due = min(due, wait)
+            elif instance.retire_at is not None:
+                left = instance.retire_at - self._world.clock.now()
+                if left <= 0 or not self._is_up(instance):
+                    self._spawn(name, self._retire(name))
+                    return 60.0
+                due = min(due, left)
+            elif self._is_ownerless(name):
+                self._spawn(name, self._retire(name))
+                return 60.0
+        return due
+
+    def _is_down(self, instance: Instance) -> bool:
+        return instance.state is not InstanceState.running or not self._is_up(instance)
+
+    def _is_up(self, instance: Instance) -> bool:
+        watched = self._watched.get(instance.id)
+        if instance.state is not InstanceState.running:
+            return False
+        return not (watched is not None and watched.exited is not None and watched.exited.done())
+
+    def _is_ownerless(self, name: str) -> bool:
+        """Neither committed nor of a rollout that is open or held for a person."""
+        last = self._world.store.last_rollout_of(name)
+        return last is None or last.status in (RolloutStatus.succeeded, RolloutStatus.unwound)
+
+    async def _start_again(self, id: str) -> None:
+        world, store = self._world, self._world.store
+        instance = store.instance(id)
+        if instance is None:
+            return
+        deployment = store.deployment(instance.deployment)
+        if deployment is None or id not in deployment.instances or store.open_rollout_of(deployment.name) is not None:
+            return
+        up_for = world.clock.now() - (instance.started_at or 0.0)
+        restarts = 1 if up_for > STABLE_S else instance.restarts + 1
+        health = world.board.of(id)
+        watched = self._watched.setdefault(id, Watched(world.clock.monotonic()))
+        pause = BACKOFF_S[min(restarts, len(BACKOFF_S) - 1)]
+        watched.not_before = world.clock.monotonic() + pause
+        store.save_instance(replace(instance, restarts=restarts))
+        loop = f"; crash loop: {restarts} times without staying up, next try in {pause:g} s at the earliest"
+        world.event(
+            deployment.name,
+            "error" if restarts >= CRASH_LOOP else "warning",
+            f"instance {id} {health.message or 'was not running'}: starting it again"
+            + (loop if restarts >= CRASH_LOOP else ""),
+            source="monitor",
+        )
+        try:
+            started = await world.fleet.start_again(id)
+        except DriverError as error:
+            world.event(deployment.name, "error", f"instance {id} could not be started: {error}", source="monitor")
+            return
+        watched.next_probe = world.clock.monotonic()
+        if started.port != instance.port and deployment.routing is not None:
+            # Its port had been taken by somebody while it was down: tell the router the new one.
+            await self._apply(deployment)
+
+    async def _retire(self, name: str) -> None:
+        """End the warm set whose time is over, and whatever belongs to nobody."""
+        world, store = self._world, self._world.store
+        deployment = store.deployment(name)
+        if deployment is None or store.open_rollout_of(name) is not None:
+            return
+        now = world.clock.now()
+        leaving = [
+            i
+            for i in store.instances(name)
+            if i.id not in deployment.instances
+            and (i.retire_at is None or i.retire_at <= now or not self._is_up(i))
+        ]
+        gone = {instance.id for instance in leaving}
+        routing = deployment.routing
+        if routing is not None and routing.candidate is not None and gone & set(routing.candidate.instances):
+            store.set_routing(name, replace(routing, candidate=None, weight=0))
+            deployment = store.deployment(name)
+            assert deployment is not None
+            await self._apply(deployment)
+            gone |= {i.id for i in store.instances(name) if i.id in routing.candidate.instances}
+        spec = self._committed(deployment)
+        drain_s, stop_s = (spec.drain_timeout, spec.stop_timeout) if spec is not None else (30.0, 10.0)
+        ids = tuple(gone)
+        world.fleet.mute(ids)
+        if routing is not None:
+            await world.router.drained(world.fleet.targets(ids), drain_s)
+        await asyncio.gather(*(world.fleet.retire(id, stop_s) for id in ids))
+        world.event(name, "info", f"retired {', '.join(sorted(ids))}", source="monitor")
+
+    async def _apply(self, deployment: Deployment) -> None:
+        assert deployment.routing is not None
+        try:
+            await self._world.router.apply(deployment.name, self._world.fleet.traffic(deployment.routing))
+        except RouterError as error:
+            message = f"the router did not take the routing: {error}"
+            self._world.event(deployment.name, "error", message, source="monitor")
+
+    # ------------------------------------------------------------------------------------------------ tidying
+
+    async def _tidy(self) -> None:
+        """Processes nobody knows, logs that have grown, events beyond what is kept."""
+        world, store = self._world, self._world.store
+        for instance in store.instances():
+            await asyncio.to_thread(rotate, world.instance_log(instance.deployment, instance.id))
+        for deployment in store.deployments():
+            if not world.lock(deployment.name).locked():
+                store.trim_events(deployment.name, self._keep_events)
+        if not any(world.lock(d.name).locked() for d in store.deployments()):
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """End processes of this manager that no row knows: started by one that was killed before it wrote them down."""
+        drivers = {id(d): d for d in (self._driver_of(d.environment) for d in self._world.store.deployments())}
+        for driver in drivers.values():
+            found = await driver.survey()
+            known = {instance.launch_id for instance in self._world.store.instances()}
+            for launch_id, handle in found.items():
+                if launch_id not in known:
+                    log.warning("ending a process that belongs to no instance (launch %s)", launch_id)
+                    await driver.stop(handle, 10.0)
+
+    # ------------------------------------------------------------------------------------------------ private
+
+    def _spec(self, instance: Instance) -> Spec | None:
+        release = self._world.store.release(instance.deployment, instance.version)
+        return release.spec if release is not None else None
+
+    def _committed(self, deployment: Deployment) -> Spec | None:
+        """Decoding a spec costs some 20 µs: worth remembering with hundreds of deployments and a look each second."""
+        revision = self._world.store.revision(deployment.name)
+        known = self._specs.get(deployment.name)
+        if known is None or known[0] != revision:
+            release = (
+                self._world.store.release(deployment.name, deployment.current_version)
+                if deployment.current_version
+                else None
+            )
+            known = (revision, release.spec if release is not None else None)
+            self._specs[deployment.name] = known
+        return known[1]
+
+    def _spawn(self, name: str, work: object) -> None:
+        """Run it beside the loop; with a name, holding that deployment's lock and as its only action."""
+        assert asyncio.iscoroutine(work)
+
+        async def locked() -> None:
+            try:
+                async with self._world.lock(name):
+                    await work
+            finally:
+                self._acting.discard(name)
+                self._wake.set()
+
+        async def plain() -> None:
+            await work
+
+        async def guarded() -> None:
+            try:
+                await (locked() if name else plain())
+            except LeaseLost:
+                log.error("another manager has taken over this data directory")
+            except Exception:
+                log.exception("the monitor could not act on %s", name or "an instance")
+
+        if name:
+            self._acting.add(name)
+        task = asyncio.create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+

@@ -1,0 +1,133 @@
+"""GET …/health: everything about a deployment asked now, all at once."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from longshore.drivers.base import Driver
+from longshore.files import FilesError
+from longshore.fleet import HOST
+from longshore.health.probes import Check
+from longshore.model import Deployment, Health, Instance, Release, derive_health
+from longshore.rollout.reports import CheckReport, ComponentReport, HealthReport
+from longshore.rollout.status import get_deployment
+from longshore.rollout.world import World
+
+
+async def check_up(world: World, name: str, driver: Driver) -> HealthReport:
+    """Probe every instance, the public address, the files and the dependencies; bounded by the probe timeout."""
+    deployment = get_deployment(world, name)
+    release = world.store.release(name, deployment.current_version) if deployment.current_version else None
+    now = world.clock.now()
+    if release is None:
+        nothing = ComponentReport("service", "unknown", "nothing is committed yet")
+        return HealthReport(Health.unknown, {"service": nothing}, now, f"{name} has never been deployed successfully")
+    instances = [i for id in deployment.instances if (i := world.store.instance(id)) is not None]
+    service, endpoint, files = await asyncio.gather(
+        _service(world, release, instances, driver),
+        _endpoint(world, release, instances),
+        _files(world, deployment),
+    )
+    components = {"service": service, "endpoint": endpoint[0], "deployment_files": files}
+    for dependency in release.spec.dependencies:
+        components[dependency] = _dependency(world, dependency)
+    overall = _overall(release, components, ready=endpoint[1])
+    bad = [f"{c.name}: {c.message}" for c in components.values() if c.status != "healthy"]
+    return HealthReport(overall, components, now, "; ".join(bad) or f"{name} {release.version} is healthy")
+
+
+def _overall(release: Release, components: dict[str, ComponentReport], *, ready: int) -> Health:
+    """Instances decide between healthy, degraded and unhealthy; anything else that fails makes it degraded at best."""
+    desired = release.spec.replicas if release.runs else 1
+    overall = derive_health(desired=desired, ready=ready)
+    others = [c for c in components.values() if c.name != "service"]
+    if overall is Health.healthy and any(c.status == "unhealthy" for c in others):
+        return Health.unhealthy if components["endpoint"].status == "unhealthy" else Health.degraded
+    return overall
+
+
+async def _service(world: World, release: Release, instances: list[Instance], driver: Driver) -> ComponentReport:
+    """The runtime's own view of each instance."""
+    if not release.runs:
+        return ComponentReport("service", "healthy", "the release has nothing to run: files only")
+
+    async def ask(instance: Instance) -> CheckReport:
+        before = world.clock.monotonic()
+        if instance.handle is None:
+            status, message = "unhealthy", "not running"
+        else:
+            found = await driver.inspect(instance.handle)
+            status = {"running": "healthy", "exited": "unhealthy"}.get(found.state, "unknown")
+            message = found.message or (str(found.exit) if found.exit else found.state)
+        spent = world.clock.monotonic() - before
+        return CheckReport(instance.id, status, message, spent, world.clock.now())
+
+    checks = tuple(await asyncio.gather(*(ask(instance) for instance in instances)))
+    up = sum(1 for check in checks if check.status == "healthy")
+    status = "healthy" if up >= release.spec.replicas else "unhealthy"
+    if any(check.status == "unknown" for check in checks):
+        status = "unknown"
+    return ComponentReport("service", status, f"{up} of {release.spec.replicas} instances run", checks)
+
+
+async def _endpoint(
+    world: World, release: Release, instances: list[Instance]
+) -> tuple[ComponentReport, int]:
+    """health_check_url through the public port and for each instance. Also how many instances answered."""
+    spec = release.spec
+    asked = [(i.id, world.fleet.check(i, spec)) for i in instances]
+    known = {id for id, _ in asked}
+    whole = world.fleet.whole_checks(spec, ())
+    named = [*asked, *((str(check), check) for check in whole)]
+    if spec.public_port is not None and release.runs:
+        public = Check(
+            kind="http" if spec.probe_path else "tcp",
+            host=HOST,
+            port=spec.public_port,
+            path=spec.probe_path or "/",
+            timeout_s=spec.health_check.timeout,
+        )
+        named.append((f"port {spec.public_port}", public))
+    results = await asyncio.gather(*(world.fleet.probe(check) for _, check in named))
+    now = world.clock.now()
+    checks = tuple(
+        CheckReport(id, "healthy" if r.ok else "unhealthy", r.message, r.duration_s, now)
+        for (id, _), r in zip(named, results, strict=True)
+    )
+    ready = sum(1 for check in checks if check.name in known and check.status == "healthy")
+    bad = [check for check in checks if check.status != "healthy"]
+    if not release.runs:
+        ready = 0 if bad else 1
+    # The public address answering is what users see; a single instance that does not is the service's affair.
+    status = "unhealthy" if any(check.name not in known for check in bad) else "healthy"
+    message = "; ".join(check.message for check in bad) or f"{len(checks)} checks passed"
+    return ComponentReport("endpoint", status, message, checks), ready
+
+
+async def _files(world: World, deployment: Deployment) -> ComponentReport:
+    """Is the committed release on disk, and does `current` name it?"""
+    directory = world.directory(deployment.working_directory)
+    version = deployment.current_version
+    assert version is not None
+    try:
+        current = await asyncio.to_thread(directory.current)
+        release = await asyncio.to_thread(directory.release, version)
+    except FilesError as error:
+        return ComponentReport("deployment_files", "unhealthy", str(error))
+    where = Path(deployment.working_directory)
+    if release is None:
+        message = f"{where / 'releases' / version} is missing"
+        return ComponentReport("deployment_files", "unhealthy", message)
+    if current != version:
+        message = f"{where / 'current'} names {current or 'nothing'}, not {version}"
+        return ComponentReport("deployment_files", "unhealthy", message)
+    return ComponentReport("deployment_files", "healthy", f"current → releases/{version}")
+
+
+def _dependency(world: World, name: str) -> ComponentReport:
+    if world.store.deployment(name) is None:
+        return ComponentReport(name, "unhealthy", f"there is no deployment {name} any more")
+    health = world.health_now(name)
+    status = health.value if health in (Health.healthy, Health.unknown) else "unhealthy"
+    return ComponentReport(name, status, f"dependency {name} is {health}")

@@ -1,0 +1,248 @@
+"""Running a plan, by one rule: before the commit undo in reverse, after it finish forward.
+
+    running ── every step up to the commit ──► committed ── the rest ──► succeeded
+       │ a step fails, an abort, a deadline
+       ├──► unwinding ── undo what was completed or begun, in reverse ──► unwound   (an undo fails: stuck)
+       └──► held         where rollback_on_failure is false
+
+The rule is the same whether a step fails, somebody aborts, or a manager died in between and the next one recovers: the
+journal says which steps were begun, the stored plan how to undo or repeat them. An unwind is never unwound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+from longshore.durations import format_duration
+from longshore.errors import LeaseLost, LongshoreError, RollbackFailed, RolloutAborted, RolloutFailed
+from longshore.model import Failure, Rollout, RolloutKind, RolloutStatus, StepRecord, StepStatus
+from longshore.rollout.commit import write_commit
+from longshore.rollout.control import Control
+from longshore.rollout.journal import Journal
+from longshore.rollout.plan import Context, Plan, Step, StepWarning
+from longshore.rollout.steps.release import Commit
+from longshore.rollout.world import World
+
+log = logging.getLogger("longshore.engine")
+
+#: an undo is tried this often, with these pauses in seconds: a router that is just being restarted must not cost a
+#: person's sleep
+UNDO_PAUSES_S = (0.2, 1.0, 3.0)
+
+
+class Engine:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def run(self, rollout: Rollout, plan: Plan, control: Control, *, start: int = 0) -> Rollout:
+        """Run the plan from position `start` to one of the ends. Cancelled (the manager stops), it leaves all as is."""
+        journal = Journal(self._world, rollout, plan)
+        try:
+            for position in range(start, plan.commit_position + 1):
+                await self._gate(journal, control)
+                await self._step(journal, plan, position, control)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            return await self._fail(journal, plan, error)
+        return await self.finish(journal.rollout, plan)
+
+    async def finish(self, rollout: Rollout, plan: Plan) -> Rollout:
+        """Past the commit: every step left is run; one that fails is a warning, the monitor tidies up after it."""
+        journal = Journal(self._world, rollout, plan)
+        done = {
+            record.position
+            for record in self._world.store.journal(rollout.id)
+            if not record.undo and record.status is not StepStatus.running
+        }
+        for position in range(plan.commit_position + 1, len(plan.steps)):
+            if position in done:
+                continue
+            record = journal.begin(position, plan.steps[position])
+            try:
+                message = await self._bounded(plan.steps[position], journal, record, control=None)
+            except LeaseLost:
+                raise
+            except Exception as error:
+                log.warning("step %s failed after the commit", record.name, exc_info=error)
+                journal.fail(record, _told(error), tolerated=True)
+            else:
+                journal.complete(record, message)
+        verb = "Rolled back" if rollout.kind is RolloutKind.rollback else "Deployed"
+        journal.move(RolloutStatus.succeeded, message=f"{verb} {rollout.deployment} {rollout.version}")
+        return journal.rollout
+
+    async def unwind(self, rollout: Rollout, plan: Plan | None) -> Rollout:
+        """Undo every step that was begun and is not undone yet, last one first."""
+        journal = Journal(self._world, rollout, plan)
+        records = self._world.store.journal(rollout.id)
+        begun = {record.position for record in records if not record.undo}
+        undone = {record.position for record in records if record.undo and record.status is StepStatus.completed}
+        for position in sorted(begun - undone, reverse=True):
+            assert plan is not None
+            if not await self._undo(journal, plan.steps[position], position):
+                return journal.rollout
+        failure = journal.rollout.failure
+        journal.move(
+            RolloutStatus.unwound,
+            message=f"{failure.message if failure else 'The rollout was interrupted.'} "
+            f"Everything was undone; {_serving(self._world, rollout)}.",
+        )
+        return journal.rollout
+
+    # --- private
+
+    async def _gate(self, journal: Journal, control: Control) -> None:
+        """Between two steps: the place to pause, and to notice an abort."""
+        if control.abort_reason is not None:
+            raise RolloutAborted(f"Aborted: {control.abort_reason}", cause=control.abort_reason)
+        if control.pause_wanted:
+            if journal.rollout.status is not RolloutStatus.paused:
+                journal.move(RolloutStatus.paused, message="Paused: resume, promote or abort it.")
+            await control.resumed()
+        if journal.rollout.status is RolloutStatus.paused:
+            if control.abort_reason is None:
+                journal.move(RolloutStatus.running, message="Resumed.")
+            else:
+                raise RolloutAborted(f"Aborted: {control.abort_reason}", cause=control.abort_reason)
+
+    async def _step(self, journal: Journal, plan: Plan, position: int, control: Control) -> None:
+        step = plan.steps[position]
+        record = journal.begin(position, step)
+        try:
+            message = await self._bounded(step, journal, record, control=control)
+        except StepWarning as warning:
+            journal.fail(record, str(warning), tolerated=True)
+            return
+        except LeaseLost:
+            raise
+        except Exception as error:
+            if not isinstance(error, LongshoreError):
+                log.error("step %s raised", record.name, exc_info=error)
+            journal.fail(record, _told(error))
+            raise _as_failure(error, step.name) from error
+        if isinstance(step, Commit):
+            with self._world.store.transaction():
+                write_commit(self._world.store, journal.rollout, step, self._world.clock.now())
+                journal.complete(record, message)
+                journal.move(RolloutStatus.committed)
+        else:
+            journal.complete(record, message)
+
+    async def _fail(self, journal: Journal, plan: Plan, error: Exception) -> Rollout:
+        failure = describe(journal.rollout, error)
+        if not journal.rollout.spec.rollback_on_failure and failure.code != RolloutAborted.code:
+            journal.move(
+                RolloutStatus.held,
+                failure=failure,
+                message=f"{failure.message} Held for inspection (rollback_on_failure is false): what serves keeps "
+                "serving; the next deploy or rollback cleans up.",
+            )
+            return journal.rollout
+        journal.move(RolloutStatus.unwinding, failure=failure, message=f"{failure.message} Undoing.")
+        return await self.unwind(journal.rollout, plan)
+
+    async def _undo(self, journal: Journal, step: Step, position: int) -> bool:
+        record = journal.begin(position, step, undo=True)
+        for pause in (*UNDO_PAUSES_S, None):
+            try:
+                message = await self._bounded(step, journal, record, control=None)
+            except LeaseLost:
+                raise
+            except Exception as error:
+                if pause is not None:
+                    journal.say(record, f"warning: {_told(error)}; trying again")
+                    await self._world.clock.sleep(pause)
+                    continue
+                log.error("undo of %s failed", record.name, exc_info=error)
+                journal.fail(record, _told(error))
+                journal.move(
+                    RolloutStatus.stuck,
+                    message=f"Undoing {record.name} failed: {_told(error)} Mend that, then deploy or roll back again: "
+                    "it first undoes the rest.",
+                )
+                return False
+            journal.complete(record, message or "nothing to undo")
+            return True
+        raise AssertionError("unreachable: the last try ends the loop")
+
+    async def _bounded(self, step: Step, journal: Journal, record: StepRecord, *, control: Control | None) -> str:
+        """Run (or undo) one step under its bound without progress, and so that an abort ends it at once."""
+        clock, advanced = self._world.clock, self._world.clock.monotonic()
+
+        def advance() -> None:
+            nonlocal advanced
+            advanced = clock.monotonic()
+
+        context = Context(
+            self._world,
+            journal.rollout,
+            say=lambda message: journal.say(record, message),
+            advance=advance,
+            promoted=control.promoted if control is not None else asyncio.Event().wait,
+        )
+        work = asyncio.ensure_future(step.undo(context) if record.undo else step.run(context))
+        bound = step.bound(journal.rollout.spec)
+        abort = asyncio.ensure_future(control.aborted()) if control is not None else None
+        try:
+            while True:
+                left = None if bound is None else advanced + bound - clock.monotonic()
+                late = asyncio.ensure_future(_sleep(self._world, left)) if left is not None else None
+                try:
+                    waiting = {future for future in (work, abort, late) if future is not None}
+                    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if late is not None:
+                        late.cancel()
+                if work.done():
+                    return work.result()
+                if abort is not None and abort.done():
+                    assert control is not None
+                    raise RolloutAborted(f"Aborted: {control.abort_reason}", cause=control.abort_reason or "")
+                if bound is not None and advanced + bound <= clock.monotonic():
+                    raise RolloutFailed(f"{record.name} got nowhere for {format_duration(bound)} and was given up.")
+        finally:
+            if abort is not None:
+                abort.cancel()
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+            if not work.cancelled():
+                work.exception()  # retrieved, whoever raises instead
+
+
+def describe(rollout: Rollout, error: Exception) -> Failure:
+    """Why it failed, as the API tells it. Of a rollback every failure is ROLLBACK_FAILED, its own code in the cause."""
+    if not isinstance(error, LongshoreError):
+        return Failure(RolloutFailed.code, f"Something went wrong inside the manager: {_told(error)}", "", _told(error))
+    code = error.code if isinstance(error, RolloutFailed) else RolloutFailed.code
+    failure = Failure(code, error.message, error.operation, error.cause)
+    if rollout.kind is RolloutKind.rollback and code != RolloutAborted.code:
+        return replace(failure, code=RollbackFailed.code, cause=f"{code}: {error.cause or error.message}")
+    return failure
+
+
+def _as_failure(error: Exception, operation: str) -> Exception:
+    if isinstance(error, LongshoreError):
+        error.operation = error.operation or operation
+        return error
+    return RolloutFailed(f"{operation} failed: {_told(error)}", operation=operation, cause=_told(error))
+
+
+def _told(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _serving(world: World, rollout: Rollout) -> str:
+    deployment = world.store.deployment(rollout.deployment)
+    if deployment is None or deployment.current_version is None:
+        return "nothing serves"
+    return f"{deployment.current_version} serves"
+
+
+def _sleep(world: World, seconds: float) -> Coroutine[Any, Any, None]:
+    return world.clock.sleep(max(0.0, seconds))

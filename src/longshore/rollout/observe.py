@@ -1,0 +1,111 @@
+"""Reading the world of one deployment, once, before a plan is made."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+from longshore.artifacts.base import Scan
+from longshore.command import resolve_command
+from longshore.model import Deployment, ReleaseState, Rollout, RolloutKind, Spec
+from longshore.rollout.plan import View
+from longshore.rollout.world import World
+
+
+async def observe(
+    world: World,
+    rollout: Rollout,
+    *,
+    scan: Scan | None,
+    routed: bool,
+) -> View:
+    """What is there, for the strategy of `rollout`.
+
+    scan    of the artifact; None for a rollback, whose release is kept
+    routed  the environment has a router
+    """
+    store, spec = world.store, rollout.spec
+    deployment = store.deployment(rollout.deployment)
+    assert deployment is not None
+    current = store.release(deployment.name, deployment.current_version) if deployment.current_version else None
+    wanted = store.release(deployment.name, rollout.version)
+    kept = wanted is not None and wanted.state is ReleaseState.kept
+    if kept and (spec.command is None or scan is None):
+        assert wanted is not None
+        command = wanted.command
+    else:
+        assert scan is not None
+        command = resolve_command(spec.command, scan, spec.service_name)
+
+    instances = {instance.id: instance for instance in store.instances(deployment.name)}
+    serving = tuple(instances.pop(id) for id in deployment.instances if id in instances)
+    warm = tuple(
+        instance
+        for instance in instances.values()
+        if instance.version == rollout.version
+        and instance.retire_at is not None
+        and world.fleet.is_running(instance.id)
+        and world.board.of(instance.id).ready is not False
+    )
+    if rollout.kind is not RolloutKind.rollback or len(warm) != spec.replicas:
+        warm = ()
+    warm_ids = {instance.id for instance in warm}
+    directory = world.directory(spec.working_directory)
+    return View(
+        name=deployment.name,
+        number=rollout.number,
+        kind=rollout.kind,
+        pool_id=pool_id(rollout.id),
+        current=current,
+        serving=serving,
+        warm=warm,
+        warm_pool=_pool_of(deployment, warm_ids),
+        leftover=tuple(i for i in instances.values() if i.id not in warm_ids),
+        routing=deployment.routing,
+        runs=command is not None,
+        routed=routed and command is not None and spec.public_port is not None,
+        directory_is_foreign=current is None and await asyncio.to_thread(directory.is_foreign),
+        fetch=not kept,
+        sha256=scan.sha256 if scan is not None else "",
+        command=command,
+    )
+
+
+def preview(
+    spec: Spec, *, deployment: Deployment | None, scan: Scan, world: World, routed: bool, foreign: bool, kept: bool
+) -> View:
+    """The view a rollout of this spec would have now, for a plan that is only shown."""
+    name = spec.name
+    instances = {instance.id: instance for instance in world.store.instances(name)} if deployment else {}
+    serving = tuple(instances.pop(id) for id in deployment.instances if id in instances) if deployment else ()
+    command = resolve_command(spec.command, scan, spec.service_name)
+    last = world.store.last_rollout_of(name)
+    current = deployment.current_version if deployment else None
+    return View(
+        name=name,
+        number=(last.number if last else 0) + 1,
+        kind=RolloutKind.deploy,
+        pool_id=pool_id(name),
+        current=world.store.release(name, current) if current else None,
+        serving=serving,
+        leftover=tuple(instances.values()),
+        routing=deployment.routing if deployment else None,
+        runs=command is not None,
+        routed=routed and command is not None and spec.public_port is not None,
+        directory_is_foreign=foreign,
+        fetch=not kept,
+        sha256=scan.sha256,
+        command=command,
+    )
+
+
+def pool_id(rollout_id: str) -> str:
+    """8 hex digits, opaque and of fixed length: no pool's id is the beginning of another's."""
+    return hashlib.sha256(rollout_id.encode()).hexdigest()[:8]
+
+
+def _pool_of(deployment: Deployment, ids: set[str]) -> str | None:
+    for pool in deployment.routing.pools if deployment.routing is not None else ():
+        if ids and ids <= set(pool.instances):
+            return pool.id
+    return None

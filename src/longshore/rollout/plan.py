@@ -1,0 +1,147 @@
+"""Plans and steps as data, and their JSON, which is what the journal stores and recovery runs.
+
+A step is frozen and serialisable, has one effect, and states it absolutely (what is to be, and what was before), so
+that running it twice is running it once and undoing what never ran does nothing. A plan is an ordered list of steps
+with exactly one Commit: before it a failure undoes, after it the rest is finished.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import TypeAdapter
+
+from longshore.model import Instance, Release, Rollout, RolloutKind, Routing, Spec
+
+if TYPE_CHECKING:
+    from longshore.rollout.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The world of one deployment, read once before planning. Strategies see this and nothing else."""
+
+    name: str
+    #: of the rollout being planned; new instances are named after it
+    number: int
+    kind: RolloutKind
+    #: id for the pool of the new instances
+    pool_id: str
+    #: what serves; None at the first deploy
+    current: Release | None
+    #: the committed instances, by slot
+    serving: tuple[Instance, ...] = ()
+    #: instances of the wanted release that a blue-green switch left warm, by slot
+    warm: tuple[Instance, ...] = ()
+    #: the pool the warm ones are in
+    warm_pool: str | None = None
+    #: other instances that exist (an older warm set); they are retired after the commit
+    leftover: tuple[Instance, ...] = ()
+    routing: Routing | None = None
+    #: the wanted release has something to run
+    runs: bool = True
+    #: the wanted release has a public port that the router serves
+    routed: bool = True
+    #: version → its probe path, for pools
+    directory_is_foreign: bool = False
+    #: the wanted release is to be fetched (a deploy of what is not kept yet)
+    fetch: bool = True
+    sha256: str = ""
+    command: str | tuple[str, ...] | None = None
+
+
+class StepWarning(Exception):
+    """Raised by a step that failed in a way the rollout survives: recorded as failed, shown as a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a step may use while it runs."""
+
+    world: World
+    rollout: Rollout
+    #: a line of progress of the step, shown at once
+    say: Callable[[str], None]
+    #: the rollout has got somewhere: its progress deadline starts anew
+    advance: Callable[[], None]
+    #: waits until promote or resume was asked for; used by a canary that pauses for a person
+    promoted: Callable[[], Any]
+
+    @property
+    def spec(self) -> Spec:
+        return self.rollout.spec
+
+    @property
+    def name(self) -> str:
+        return self.rollout.deployment
+
+
+@dataclass(frozen=True)
+class Step:
+    """One named effect. Subclasses are frozen dataclasses of plain values, one line each in STEPS."""
+
+    #: key in STEPS
+    kind: ClassVar[str]
+    #: name in the journal, in `steps[]`, in progress and in logs
+    name: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.kind)
+
+    def describe(self) -> str:
+        """What it will do, for a plan that is shown before it runs."""
+        return self.name.replace("_", " ")
+
+    def bound(self, spec: Spec) -> float | None:
+        """Seconds the step may take without progress; the default is the progress deadline; None: no bound."""
+        return spec.progress_deadline
+
+    async def run(self, context: Context) -> str:
+        """Do it, looking at the world first. Returns a sentence for the journal. Raises RolloutFailed or a subclass."""
+        raise NotImplementedError
+
+    async def undo(self, context: Context) -> str:
+        """Make it not done. Harmless where run() never happened, or only in part. "" when there was nothing to do."""
+        return ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    steps: tuple[Step, ...]
+
+    def __post_init__(self) -> None:
+        commits = [step for step in self.steps if step.kind == "commit"]
+        if len(commits) != 1:
+            raise ValueError(f"a plan has exactly one commit, this one has {len(commits)}")
+
+    @property
+    def commit_position(self) -> int:
+        return next(i for i, step in enumerate(self.steps) if step.kind == "commit")
+
+
+_ADAPTERS: dict[type[Step], TypeAdapter[Any]] = {}
+
+
+def _adapter(cls: type[Step]) -> TypeAdapter[Any]:
+    if cls not in _ADAPTERS:
+        _ADAPTERS[cls] = TypeAdapter(cls)
+    return _ADAPTERS[cls]
+
+
+def encode_plan(plan: Plan) -> str:
+    """The plan as JSON: a list of objects, `step` naming the class in STEPS."""
+    steps = [{"step": s.kind, **_adapter(type(s)).dump_python(s, mode="json")} for s in plan.steps]
+    return json.dumps({"format": 1, "steps": steps})
+
+
+def decode_plan(text: str, registry: Mapping[str, type[Step]]) -> Plan:
+    """The plan that encode_plan wrote, by this or an earlier Longshore."""
+    steps = []
+    for item in json.loads(text)["steps"]:
+        cls = registry[item.pop("step")]
+        steps.append(_adapter(cls).validate_python(item))
+    return Plan(tuple(steps))

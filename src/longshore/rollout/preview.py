@@ -1,0 +1,39 @@
+"""Showing a plan before it runs: its steps in words, and what it would change."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from longshore.masking import mask_configuration
+from longshore.model import Spec
+from longshore.rollout.plan import Plan
+from longshore.rollout.reports import Change, PlannedStep
+
+
+def describe_plan(plan: Plan) -> tuple[PlannedStep, ...]:
+    return tuple(PlannedStep(step.name, step.describe()) for step in plan.steps)
+
+
+def changes(before: Spec | None, after: Spec) -> tuple[Change, ...]:
+    """Field by field, with dotted names; what looks secret is masked."""
+    old, new = (_flat(before) if before is not None else {}), _flat(after)
+    return tuple(
+        Change(name, old.get(name, ""), new.get(name, ""))
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, "") != new.get(name, "")
+    )
+
+
+def _flat(record: Any, prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for field in fields(record):
+        value = getattr(record, field.name)
+        name = f"{prefix}{field.name}"
+        if is_dataclass(value):
+            found |= _flat(value, f"{name}.")
+        elif field.name == "configuration":
+            found |= {f"{name}.{key}": text for key, text in mask_configuration(value).items()}
+        elif value not in ("", None, ()):
+            found[name] = str(value)
+    return found

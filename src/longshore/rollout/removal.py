@@ -1,0 +1,53 @@
+"""Taking a deployment away: traffic first, then what runs, then its files, then what is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+from longshore.model import Deployment
+from longshore.rollout.world import World
+from longshore.store.repository import in_progress
+
+
+async def remove_deployment(world: World, deployment: Deployment, *, keep_files: bool) -> None:
+    """Raises DeploymentInProgress while a rollout is open. Called again after a crash it goes on where it was.
+
+    keep_files   leave releases/, current and shared/ on disk; logs go in any case
+    """
+    name, store = deployment.name, world.store
+    if (holder := store.open_rollout_of(name)) is not None:
+        raise in_progress(holder)
+    instances = store.instances(name)
+    spec = None
+    if deployment.current_version and (release := store.release(name, deployment.current_version)) is not None:
+        spec = release.spec
+    drain_s, stop_s = (spec.drain_timeout, spec.stop_timeout) if spec is not None else (30.0, 10.0)
+    if deployment.routing is not None:
+        await world.router.remove(name, drain_s)
+        ids = tuple(instance.id for instance in instances)
+        world.fleet.mute(ids)
+        await world.router.drained(world.fleet.targets(ids), drain_s)
+        store.set_routing(name, None)
+    await asyncio.gather(*(world.fleet.retire(instance.id, stop_s) for instance in instances))
+    directory = world.directory(deployment.working_directory)
+    claimed = await asyncio.to_thread(directory.holder) == world.claim_of(name)
+    if claimed and not keep_files:
+        # First what Longshore itself made, and only that: other files in a directory taken over are not ours.
+        await asyncio.to_thread(directory.remove_all)
+    if claimed:
+        await asyncio.to_thread(directory.disclaim, world.claim_of(name))
+    await asyncio.to_thread(_remove_if_empty, Path(deployment.working_directory))
+    await asyncio.to_thread(shutil.rmtree, world.logs / name, True)
+    for id in (i.id for i in instances):
+        world.board.forget(id)
+    world.board.forget(f"url:{name}")
+    store.delete_deployment(name)
+
+
+def _remove_if_empty(path: Path) -> None:
+    try:
+        path.rmdir()
+    except OSError:
+        return

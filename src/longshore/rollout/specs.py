@@ -1,0 +1,90 @@
+"""From what a request gives to a complete Spec: inherited and default values filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from longshore.model import Deployment, Spec
+
+R = TypeVar("R", bound=Any)
+
+#: optional fields beyond the seed contract: what a request leaves out comes from the current release
+INHERITED = frozenset(
+    {
+        "replicas",
+        "command",
+        "port",
+        "configuration",
+        "shared_paths",
+        "health_check",
+        "rolling",
+        "canary",
+        "blue_green",
+        "recreate",
+        "drain_timeout",
+        "stop_timeout",
+        "hook_timeout",
+        "progress_deadline",
+        "resources",
+        "post_deploy_failure",
+    }
+)
+
+
+def resolve(
+    given: Mapping[str, Any],
+    *,
+    current: Spec | None,
+    deployment: Deployment | None,
+    defaults: Mapping[str, Any],
+    apps: Path,
+) -> Spec:
+    """The Spec that a request means.
+
+    given     well-typed fields of the request, groups as patches (rollout/request.py)
+    current   spec of the committed release: fields beyond the seed that are not given are taken from it …
+    defaults  … else from the environment's defaults, in the same form as `given`; else the built-in ones apply
+    apps      where a deployment without a working_directory lives, below its name
+
+    The public port is inherited as the one that serves now, wherever it was named, so that leaving out
+    health_check_url never takes a running application off its port. `name`, `version` and `artifact_path` may be
+    missing (validation then says so); they are "" here.
+    """
+    name = given.get("name", "")
+    spec = Spec(name=name, version=given.get("version", ""), artifact_path=given.get("artifact_path", ""))
+    spec = _patched(spec, {key: value for key, value in defaults.items() if key not in ("name", "version")})
+    if current is not None:
+        spec = replace(spec, **{key: getattr(current, key) for key in INHERITED})
+    if deployment is not None:
+        spec = replace(
+            spec, working_directory=deployment.working_directory, environment=deployment.environment
+        )
+    spec = _patched(spec, given)
+    if not spec.working_directory:
+        spec = replace(spec, working_directory=str(apps / name))
+    if spec.public_port is None and deployment is not None and deployment.public_port is not None:
+        spec = replace(spec, port=deployment.public_port)
+    elif "port" not in given and spec.port is not None and _named_port(spec) is not None:
+        # An inherited port gives way to the one that this request's health_check_url names.
+        spec = replace(spec, port=None)
+    return spec
+
+
+def _named_port(spec: Spec) -> int | None:
+    return replace(spec, port=None).public_port
+
+
+def _patched(record: R, patch: Mapping[str, Any]) -> R:
+    """The record with the given fields; a mapping given for a nested record patches that in turn."""
+    known = {field.name for field in fields(record)}
+    changes: dict[str, Any] = {}
+    for key, value in patch.items():
+        if key not in known:
+            continue
+        old = getattr(record, key)
+        changes[key] = _patched(old, value) if is_dataclass(old) and isinstance(value, Mapping) else value
+    changed: R = replace(record, **changes)
+    return changed

@@ -1,0 +1,142 @@
+"""What a deployment's state is: read from the store and the board, never by probing."""
+
+from __future__ import annotations
+
+from longshore.errors import DeploymentNotFound
+from longshore.model import (
+    Deployment,
+    Health,
+    Instance,
+    Release,
+    Rollout,
+    Spec,
+    State,
+    derive_health,
+    derive_state,
+)
+from longshore.rollout.reports import Replicas, Status, Summary
+from longshore.rollout.world import World
+
+#: events that a status carries
+EVENTS = 50
+
+
+def get_deployment(world: World, name: str) -> Deployment:
+    deployment = world.store.deployment(name)
+    if deployment is None:
+        raise DeploymentNotFound(f"There is no deployment {name!r}.", deployment=name, operation="find")
+    return deployment
+
+
+def read_status(world: World, name: str) -> Status:
+    store = world.store
+    deployment = get_deployment(world, name)
+    open_rollout, last = store.open_rollout_of(name), store.last_rollout_of(name)
+    release = store.release(name, deployment.current_version) if deployment.current_version else None
+    spec = _spec(release, open_rollout, last)
+    instances = store.instances(name)
+    committed = [instance for instance in instances if instance.id in deployment.instances]
+    health = health_of(world, deployment, release, committed)
+    events = tuple(store.events(name, limit=EVENTS))
+    newest = open_rollout.version if open_rollout is not None else deployment.current_version
+    return Status(
+        deployment=deployment,
+        version=deployment.current_version or (last.version if last is not None else ""),
+        state=derive_state(
+            open_rollout=open_rollout,
+            last_rollout=last,
+            current_version=deployment.current_version,
+            health=health,
+        ),
+        health=health,
+        last_updated=max(deployment.updated_at, events[0].timestamp if events else 0.0),
+        replicas=_replicas(world, spec, release, open_rollout, instances, newest),
+        spec=spec,
+        events=events,
+        open_rollout=open_rollout,
+    )
+
+
+def health_of(
+    world: World, deployment: Deployment, release: Release | None, committed: list[Instance]
+) -> Health:
+    """Of what is committed, from what the board knows."""
+    if release is None:
+        return Health.unknown
+    if not release.runs:
+        known = world.board.of(f"url:{deployment.name}")
+        if not release.spec.health_check_url:
+            return Health.healthy
+        return derive_health(desired=1, ready=int(known.ready is True), known=known.ready is not None)
+    boards = [world.board.of(instance.id) for instance in committed]
+    ready = sum(1 for health in boards if health.ready)
+    asked = [health for health in boards if health.ready is not None]
+    return derive_health(desired=release.spec.replicas, ready=ready, known=bool(asked) or not boards)
+
+
+def summaries(
+    world: World, *, environment: str | None, state: State | None, limit: int, offset: int
+) -> tuple[list[Summary], int]:
+    """A page of the list, and how many match in all."""
+    store = world.store
+    ended_badly = store.last_rollouts()
+    by_deployment: dict[str, list[Instance]] = {}
+    for instance in store.instances():
+        by_deployment.setdefault(instance.deployment, []).append(instance)
+    found = []
+    for deployment in store.deployments(environment):
+        name = deployment.name
+        last = ended_badly.get(name)
+        open_rollout = last if last is not None and last.status.is_open else None
+        release = store.release(name, deployment.current_version) if deployment.current_version else None
+        committed = [i for i in by_deployment.get(name, []) if i.id in deployment.instances]
+        health = health_of(world, deployment, release, committed)
+        derived = derive_state(
+            open_rollout=open_rollout,
+            last_rollout=last,
+            current_version=deployment.current_version,
+            health=health,
+        )
+        if state is None or derived is state:
+            version = deployment.current_version or (last.version if last is not None else "")
+            found.append(Summary(name, version, deployment.environment, derived, health, deployment.updated_at))
+    return found[offset : offset + limit], len(found)
+
+
+def _spec(release: Release | None, open_rollout: Rollout | None, last: Rollout | None) -> Spec:
+    if release is not None:
+        return release.spec
+    rollout = open_rollout or last
+    assert rollout is not None, "a deployment exists from its first rollout on"
+    return rollout.spec
+
+
+def _replicas(
+    world: World,
+    spec: Spec,
+    release: Release | None,
+    open_rollout: Rollout | None,
+    instances: list[Instance],
+    newest: str | None,
+) -> Replicas:
+    """Counted are all that may serve: in a rollout old and new alike, never a set that is merely kept warm."""
+    wanted = open_rollout.spec if open_rollout is not None else spec
+    runs = release.runs if release is not None and open_rollout is None else bool(instances)
+    counted = [i for i in instances if i.retire_at is None]
+    now = world.clock.monotonic()
+    ready = [i for i in counted if world.board.of(i.id).ready]
+    minimum = wanted.health_check.min_ready
+    available = [i for i in ready if now - world.board.of(i.id).since >= minimum]
+    return Replicas(
+        desired=wanted.replicas if runs else 0,
+        available=len(available),
+        ready=len(ready),
+        updated=sum(1 for i in counted if i.version == newest and (open_rollout is None or _is_new(i, open_rollout))),
+    )
+
+
+def _is_new(instance: Instance, rollout: Rollout) -> bool:
+    """A redeploy of the same version has old and new instances of it."""
+    return instance.id.startswith(f"{rollout.deployment}-{rollout.number}-")
+
+

@@ -1,0 +1,84 @@
+"""Fetch an artifact into an immutable release directory."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from longshore.artifacts.base import ArtifactError
+from longshore.errors import RolloutFailed
+from longshore.files import FilesError
+from longshore.model import Release, ReleaseState
+from longshore.rollout.plan import Context, Step
+
+
+@dataclass(frozen=True)
+class FetchArtifact(Step):
+    """`version` stands unpacked in releases/VERSION/.
+
+    new   False where the release is kept already: then there is nothing to fetch, and nothing for undo to remove
+    """
+
+    kind: ClassVar[str] = "fetch_artifact"
+    version: str
+    artifact_path: str
+    sha256: str
+    command: str | tuple[str, ...] | None
+    new: bool
+
+    def describe(self) -> str:
+        if not self.new:
+            return f"use release {self.version}, which is kept"
+        return f"unpack {self.artifact_path} as release {self.version}"
+
+    async def run(self, context: Context) -> str:
+        store, spec = context.world.store, context.spec
+        if not self.new:
+            return f"release {self.version} is kept, nothing to fetch"
+        directory = context.world.directory(spec.working_directory)
+        release = Release(
+            deployment=context.name,
+            version=self.version,
+            sha256=self.sha256,
+            spec=spec,
+            command=self.command,
+            path=str(directory.releases / self.version),
+            size_bytes=0,
+            state=ReleaseState.fetching,
+            created_at=context.world.clock.now(),
+        )
+        store.save_release(release)
+        try:
+            await asyncio.to_thread(directory.claim, context.world.claim_of(context.name))
+            unpacked = await asyncio.to_thread(
+                directory.unpack_release,
+                Path(self.artifact_path),
+                self.version,
+                self.sha256,
+                spec.shared_paths,
+                context.world.artifact_limits,
+                context.world.owner_of(spec),
+            )
+        except (ArtifactError, FilesError) as error:
+            raise RolloutFailed(
+                f"The artifact {self.artifact_path} could not be unpacked: {error}", cause=str(error)
+            ) from error
+        store.save_release(replace(release, size_bytes=unpacked.size_bytes, state=ReleaseState.kept))
+        return f"unpacked {unpacked.size_bytes:,} bytes to releases/{self.version}"
+
+    async def undo(self, context: Context) -> str:
+        if not self.new:
+            return ""
+        release = context.world.store.release(context.name, self.version)
+        if release is None:
+            return ""
+        directory = context.world.directory(context.spec.working_directory)
+        await asyncio.to_thread(directory.remove_release, self.version)
+        context.world.store.delete_release(context.name, self.version)
+        deployment = context.world.store.deployment(context.name)
+        if deployment is None or deployment.current_version is None:
+            # Nothing ever served from here: somebody else may have the directory.
+            await asyncio.to_thread(directory.disclaim, context.world.claim_of(context.name))
+        return f"removed releases/{self.version}"

@@ -1,0 +1,73 @@
+"""Make sure there is something to go back to."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from longshore.errors import RolloutFailed
+from longshore.files import PRE_LONGSHORE, FilesError
+from longshore.model import Release, ReleaseState
+from longshore.rollout.plan import Context, Step
+
+
+@dataclass(frozen=True)
+class CreateBackup(Step):
+    """What serves is a kept release that can be gone back to; a directory that was not ours is copied into one."""
+
+    kind: ClassVar[str] = "create_backup"
+    #: the committed version, None at the first deploy
+    current: str | None
+    #: the working directory holds something that Longshore did not put there
+    foreign: bool
+
+    def describe(self) -> str:
+        if self.foreign:
+            return f"copy what the working directory holds into release {PRE_LONGSHORE}"
+        return f"keep release {self.current} to go back to" if self.current else "nothing to back up yet"
+
+    async def run(self, context: Context) -> str:
+        store = context.world.store
+        directory = context.world.directory(context.spec.working_directory)
+        if self.foreign:
+            try:
+                taken = await asyncio.to_thread(directory.take_over, PRE_LONGSHORE)
+            except FilesError as error:
+                raise RolloutFailed(f"What was in {directory.path} could not be copied: {error}") from error
+            if taken is None:
+                return "there was nothing to take over"
+            now = context.world.clock.now()
+            store.save_release(
+                Release(
+                    deployment=context.name,
+                    version=PRE_LONGSHORE,
+                    sha256=taken.sha256,
+                    spec=replace(context.spec, version=PRE_LONGSHORE),
+                    command=None,
+                    path=str(taken.path),
+                    size_bytes=taken.size_bytes,
+                    state=ReleaseState.kept,
+                    created_at=now,
+                    healthy_at=now,
+                )
+            )
+            return f"copied what {directory.path} held to releases/{PRE_LONGSHORE}"
+        if self.current is None:
+            return "the first release: nothing to back up"
+        release = store.release(context.name, self.current)
+        if release is None or await asyncio.to_thread(directory.release, self.current) is None:
+            raise RolloutFailed(
+                f"Release {self.current}, which serves, is no longer in {directory.path}/releases: there would be "
+                "nothing to go back to. Restore the directory, or delete the deployment and deploy anew."
+            )
+        return f"release {self.current} is kept in releases/{self.current}"
+
+    async def undo(self, context: Context) -> str:
+        release = context.world.store.release(context.name, PRE_LONGSHORE) if self.foreign else None
+        if release is None:
+            return ""
+        directory = context.world.directory(context.spec.working_directory)
+        await asyncio.to_thread(directory.remove_release, PRE_LONGSHORE)
+        context.world.store.delete_release(context.name, PRE_LONGSHORE)
+        return f"removed the copy releases/{PRE_LONGSHORE}; the originals were never touched"

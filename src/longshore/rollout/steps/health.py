@@ -1,0 +1,62 @@
+"""Waiting for readiness, and the check under traffic that precedes the commit."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import ClassVar
+
+from longshore.errors import HealthCheckFailed
+from longshore.fleet import NotReady
+from longshore.rollout.plan import Context, Step
+
+
+@dataclass(frozen=True)
+class AwaitReady(Step):
+    """Every one of these instances has passed its health check often enough in a row."""
+
+    kind: ClassVar[str] = "await_ready"
+    instances: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"wait until {len(self.instances)} instance{'s are' if len(self.instances) != 1 else ' is'} ready"
+
+    async def run(self, context: Context) -> str:
+        fleet, ready = context.world.fleet, 0
+
+        async def one(id: str) -> None:
+            nonlocal ready
+            await fleet.await_ready(id, context.spec)
+            ready += 1
+            context.advance()
+            if len(self.instances) > 1:
+                context.say(f"{ready} of {len(self.instances)} instances are ready")
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for id in self.instances:
+                    group.create_task(one(id))
+        except* NotReady as failures:
+            first = failures.exceptions[0]
+            assert isinstance(first, NotReady)
+            raise HealthCheckFailed(str(first), cause=first.cause) from first
+        return f"{len(self.instances)} of {len(self.instances)} instances are ready"
+
+
+@dataclass(frozen=True)
+class HealthCheck(Step):
+    """The whole answers as its users meet it: each instance, the public port, and a health URL elsewhere."""
+
+    kind: ClassVar[str] = "health_check"
+    instances: tuple[str, ...]
+
+    def describe(self) -> str:
+        return "check each instance and the public address under traffic"
+
+    async def run(self, context: Context) -> str:
+        checks = context.world.fleet.whole_checks(context.spec, self.instances)
+        results = await asyncio.gather(*(context.world.fleet.await_check(check, context.spec) for check in checks))
+        for result in results:
+            if not result.ok:
+                raise HealthCheckFailed(f"The check under traffic failed: {result.message}", cause=result.message)
+        return f"{len(results)} check{'s' if len(results) != 1 else ''} passed" if results else "nothing to check"

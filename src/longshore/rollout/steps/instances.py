@@ -1,0 +1,126 @@
+"""Instances come and go."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from longshore.drivers.base import DriverError
+from longshore.durations import format_duration
+from longshore.errors import RolloutFailed
+from longshore.fleet import NotReady
+from longshore.rollout.plan import Context, Step
+
+
+def counted(ids: tuple[str, ...]) -> str:
+    return f"{len(ids)} instance{'s' if len(ids) != 1 else ''}"
+
+
+@dataclass(frozen=True)
+class StartInstances(Step):
+    """Every one of these instances runs `version` (not: is ready). All are started at once."""
+
+    kind: ClassVar[str] = "start_instances"
+    version: str
+    #: (id, slot)
+    instances: tuple[tuple[str, int], ...]
+
+    def describe(self) -> str:
+        return f"start {counted(tuple(i for i, _ in self.instances))} of {self.version}"
+
+    async def run(self, context: Context) -> str:
+        fleet = context.world.fleet
+        started = await asyncio.gather(
+            *(fleet.start(context.spec, id, slot) for id, slot in self.instances), return_exceptions=True
+        )
+        for outcome in started:
+            if isinstance(outcome, DriverError):
+                message = f"An instance of {self.version} could not be started: {outcome}"
+                raise RolloutFailed(message, cause=str(outcome))
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return f"started {counted(tuple(i for i, _ in self.instances))}"
+
+    async def undo(self, context: Context) -> str:
+        fleet = context.world.fleet
+        await asyncio.gather(*(fleet.retire(id, context.spec.stop_timeout) for id, _ in self.instances))
+        return f"stopped {counted(tuple(i for i, _ in self.instances))} of {self.version}"
+
+
+@dataclass(frozen=True)
+class StopInstances(Step):
+    """These old instances run no more, but may be started again: undo does, and waits until they are ready."""
+
+    kind: ClassVar[str] = "stop_instances"
+    instances: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"stop {counted(self.instances)} of the old version"
+
+    async def run(self, context: Context) -> str:
+        fleet = context.world.fleet
+        stopped = await asyncio.gather(*(fleet.stop(id, context.spec.stop_timeout) for id in self.instances))
+        killed = sum(1 for each in stopped if each is not None and each.killed)
+        if killed:
+            return (
+                f"stopped {counted(self.instances)}; {killed} ignored SIGTERM for "
+                f"{format_duration(context.spec.stop_timeout)} and had to be killed"
+            )
+        return f"stopped {counted(self.instances)}"
+
+    async def undo(self, context: Context) -> str:
+        fleet = context.world.fleet
+        stopped = tuple(id for id in self.instances if not fleet.is_running(id))
+        if not stopped:
+            return ""
+        await asyncio.gather(*(fleet.start_again(id) for id in stopped))
+        late = [
+            outcome
+            for outcome in await asyncio.gather(*(fleet.await_ready(id) for id in stopped), return_exceptions=True)
+            if isinstance(outcome, BaseException)
+        ]
+        for outcome in late:
+            if not isinstance(outcome, NotReady):
+                raise outcome
+            # The committed version is where we must end up, ready or not: the monitor goes on with it from there.
+            context.say(f"warning: {outcome}")
+        return f"started {counted(stopped)} again" + (f", {len(late)} not ready yet" if late else "")
+
+
+@dataclass(frozen=True)
+class KeepWarm(Step):
+    """These old instances stay up, without traffic, for `seconds`; then the monitor retires them."""
+
+    kind: ClassVar[str] = "keep_warm"
+    instances: tuple[str, ...]
+    seconds: float
+
+    def describe(self) -> str:
+        return f"keep {counted(self.instances)} warm for {format_duration(self.seconds)}"
+
+    async def run(self, context: Context) -> str:
+        store = context.world.store
+        until = context.world.clock.now() + self.seconds
+        for id in self.instances:
+            instance = store.instance(id)
+            if instance is not None:
+                store.save_instance(replace(instance, retire_at=until))
+        context.world.wake_monitor()
+        return f"{counted(self.instances)} of the old version stay warm for {format_duration(self.seconds)}"
+
+
+@dataclass(frozen=True)
+class RetireInstances(Step):
+    """These instances are stopped and forgotten. Only after the commit: it has no undo."""
+
+    kind: ClassVar[str] = "retire"
+    instances: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"stop and forget {counted(self.instances)} of the old version"
+
+    async def run(self, context: Context) -> str:
+        fleet = context.world.fleet
+        await asyncio.gather(*(fleet.retire(id, context.spec.stop_timeout) for id in self.instances))
+        return f"retired {counted(self.instances)}"

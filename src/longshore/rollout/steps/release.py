@@ -1,0 +1,95 @@
+"""The committed release: where `current` points, and what is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import ClassVar
+
+from longshore.errors import RolloutFailed
+from longshore.files import FilesError
+from longshore.model import ReleaseState
+from longshore.rollout.plan import Context, Step
+
+
+async def point_current(context: Context, version: str | None) -> str:
+    """Make `current` name this release; "" where it does already."""
+    directory = context.world.directory(context.spec.working_directory)
+    if await asyncio.to_thread(directory.current) == version:
+        return ""
+    try:
+        await asyncio.to_thread(directory.set_current, version)
+    except FilesError as error:
+        raise RolloutFailed(f"`current` could not be switched to {version}: {error}", cause=str(error)) from error
+    return f"current → releases/{version}" if version else "removed the link current"
+
+
+@dataclass(frozen=True)
+class SwitchCurrent(Step):
+    """`current` names the release `after`: for a release of files, that is what puts it before its users."""
+
+    kind: ClassVar[str] = "switch_current"
+    before: str | None
+    after: str
+
+    def describe(self) -> str:
+        return f"switch current from {self.before or 'nothing'} to {self.after}"
+
+    async def run(self, context: Context) -> str:
+        return await point_current(context, self.after) or f"current names {self.after} already"
+
+    async def undo(self, context: Context) -> str:
+        return await point_current(context, self.before)
+
+
+@dataclass(frozen=True)
+class Commit(Step):
+    """The pivot. `current` names the release; the engine writes the rest in one transaction with this step's record.
+
+    It has an undo for the one moment in which the link has moved and that transaction is not yet on disk.
+    """
+
+    kind: ClassVar[str] = "commit"
+    version: str
+    before: str | None
+    #: the instances that are committed with it
+    instances: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"commit {self.version}: from here on nothing is undone"
+
+    async def run(self, context: Context) -> str:
+        await point_current(context, self.version)
+        return f"{self.version} is committed"
+
+    async def undo(self, context: Context) -> str:
+        return await point_current(context, self.before)
+
+
+@dataclass(frozen=True)
+class Prune(Step):
+    """Releases beyond the newest `keep` are removed from the disk, never one that serves or may be gone back to."""
+
+    kind: ClassVar[str] = "prune"
+    keep: int
+
+    def describe(self) -> str:
+        return f"remove releases beyond the newest {self.keep}"
+
+    async def run(self, context: Context) -> str:
+        store = context.world.store
+        deployment = store.deployment(context.name)
+        assert deployment is not None
+        spared = {deployment.current_version, deployment.previous_version, context.rollout.version}
+        spared |= {instance.version for instance in store.instances(context.name)}
+        kept = [r for r in store.releases(context.name) if r.state is ReleaseState.kept]
+        removed = []
+        for release in kept[self.keep :]:
+            if release.version in spared:
+                continue
+            # First the word, then the deed: a release half removed must never be offered for a rollback.
+            store.set_release_state(context.name, release.version, ReleaseState.pruned)
+            directory = context.world.directory(release.spec.working_directory)
+            await asyncio.to_thread(directory.remove_release, release.version)
+            removed.append(release.version)
+        return f"removed {', '.join(removed)}" if removed else f"nothing beyond the newest {self.keep}"

@@ -1,0 +1,116 @@
+"""Where the requests go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from longshore.durations import format_duration
+from longshore.errors import RolloutFailed
+from longshore.model import Routing, Spec
+from longshore.rollout.plan import Context, Step
+from longshore.routers.base import RouterError
+
+
+def summary(routing: Routing | None) -> str:
+    """One clause: who gets what."""
+    if routing is None:
+        return "no traffic"
+    if routing.hold is not None:
+        return f"requests wait up to {format_duration(routing.hold)}" if routing.hold else "requests get 503"
+    shares = []
+    for pool, share in ((routing.stable, 100 - routing.weight), (routing.candidate, routing.weight)):
+        if pool is not None and share:
+            shares.append(f"{share} % to {pool.version}")
+    return ", ".join(shares) or "no traffic"
+
+
+async def route(context: Context, routing: Routing | None) -> None:
+    """Store what is wanted, then make the router serve it: a crash in between leaves a wish that recovery completes."""
+    world = context.world
+    world.store.set_routing(context.name, routing)
+    try:
+        if routing is None:
+            await world.router.remove(context.name, context.spec.drain_timeout)
+        else:
+            await world.router.apply(context.name, world.fleet.traffic(routing))
+    except RouterError as error:
+        raise RolloutFailed(f"The router did not take the new routing ({summary(routing)}): {error}") from error
+    world.fleet.unmute(routing)
+
+
+@dataclass(frozen=True)
+class ShiftTraffic(Step):
+    """The router serves `after`. None: nothing for this deployment."""
+
+    kind: ClassVar[str] = "shift_traffic"
+    before: Routing | None
+    after: Routing | None
+
+    def describe(self) -> str:
+        return f"shift traffic: {summary(self.after)}"
+
+    def bound(self, spec: Spec) -> float | None:
+        return max(spec.progress_deadline, spec.drain_timeout + 60.0)
+
+    async def run(self, context: Context) -> str:
+        await route(context, self.after)
+        return summary(self.after)
+
+    async def undo(self, context: Context) -> str:
+        await route(context, self.before)
+        return f"back to: {summary(self.before)}"
+
+
+@dataclass(frozen=True)
+class VerifyTraffic(Step):
+    """The running router, asked, says that it serves `routing`. Nothing old is stopped before that."""
+
+    kind: ClassVar[str] = "verify_traffic"
+    routing: Routing
+
+    def describe(self) -> str:
+        return "ask the router whether it serves that"
+
+    async def run(self, context: Context) -> str:
+        world = context.world
+        match await world.router.verify(context.name, world.fleet.traffic(self.routing)):
+            case True:
+                return f"the router serves: {summary(self.routing)}"
+            case False:
+                raise RolloutFailed(
+                    f"The router took the new routing but does not serve it ({summary(self.routing)}).",
+                    cause="the router's own view differs from what was applied",
+                )
+            case None:
+                raise RolloutFailed(
+                    "The router cannot be asked whether it serves the new version.",
+                    cause="its admin socket does not answer",
+                )
+
+
+@dataclass(frozen=True)
+class DrainInstances(Step):
+    """These instances, which get no traffic any more, have no connection left, or `drain_timeout` is over."""
+
+    kind: ClassVar[str] = "drain"
+    instances: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"let requests of {len(self.instances)} old instance{'s' if len(self.instances) != 1 else ''} end"
+
+    def bound(self, spec: Spec) -> float | None:
+        return spec.drain_timeout + 60.0
+
+    async def run(self, context: Context) -> str:
+        world, bound = context.world, context.spec.drain_timeout
+        # Our own probes are connections too: they would keep the drain waiting.
+        world.fleet.mute(self.instances)
+        targets = world.fleet.targets(self.instances)
+        left = await world.router.drained(targets, bound)
+        if left:
+            return (
+                f"after {format_duration(bound)} {len(left)} of {len(targets)} instances still have connections; "
+                "they are cut"
+            )
+        return "no connections left"

@@ -1,0 +1,74 @@
+"""What the strategies are built of: short runs of steps that always go together."""
+
+from __future__ import annotations
+
+from longshore.model import Instance, Pool, Routing, Spec
+from longshore.rollout.plan import Step, View
+from longshore.rollout.steps.health import AwaitReady
+from longshore.rollout.steps.instances import RetireInstances, StartInstances, StopInstances
+from longshore.rollout.steps.release import Commit
+from longshore.rollout.steps.traffic import DrainInstances, ShiftTraffic, VerifyTraffic
+
+Ids = tuple[str, ...]
+
+
+def new_ids(view: View, spec: Spec) -> Ids:
+    """Names of the instances this rollout is to end with: `NAME-NUMBER-SLOT`."""
+    return tuple(f"{view.name}-{view.number}-{slot}" for slot in range(spec.replicas))
+
+
+def ids(instances: tuple[Instance, ...]) -> Ids:
+    return tuple(instance.id for instance in instances)
+
+
+def new_pool(view: View, spec: Spec, instances: Ids) -> Pool:
+    return Pool(view.pool_id, spec.version, instances, spec.probe_path)
+
+
+def stable_pool(view: View) -> Pool | None:
+    """The pool that serves now; None where nothing is routed."""
+    return view.routing.stable if view.routing is not None else None
+
+
+def start(version: str, instances: Ids, *, first_slot: int = 0) -> list[Step]:
+    """Start them all at once, then wait until all are ready."""
+    if not instances:
+        return []
+    numbered = tuple((id, first_slot + offset) for offset, id in enumerate(instances))
+    return [StartInstances(version, numbered), AwaitReady(instances)]
+
+
+def shift(view: View, before: Routing | None, after: Routing | None, *, name: str = "") -> list[Step]:
+    """Apply, then verify: two steps, so that nothing old is stopped before the router is known to use the new."""
+    if before == after or not (view.routed or before):
+        return []
+    steps: list[Step] = [ShiftTraffic(before, after, name=name)]
+    return [*steps, VerifyTraffic(after)] if after is not None else steps
+
+
+def drain_and_stop(view: View, instances: Ids) -> list[Step]:
+    """Before the commit: they may have to come back."""
+    if not instances:
+        return []
+    drain: list[Step] = [DrainInstances(instances)] if view.routing is not None else []
+    return [*drain, StopInstances(instances)]
+
+
+def drain_and_retire(view: View, instances: Ids) -> list[Step]:
+    """After the commit: for good."""
+    if not instances:
+        return []
+    drain: list[Step] = [DrainInstances(instances)] if view.routing is not None else []
+    return [*drain, RetireInstances(instances)]
+
+
+def commit(view: View, spec: Spec, instances: Ids) -> Step:
+    return Commit(spec.version, view.current.version if view.current else None, instances)
+
+
+def settled(view: View, spec: Spec, instances: Ids) -> Routing | None:
+    """The routing that a rollout ends with: the new pool alone; None where the release is not routed."""
+    if not view.routed:
+        return None
+    assert spec.public_port is not None
+    return Routing(spec.public_port, new_pool(view, spec, instances), sticky=spec.canary.sticky)

@@ -1,0 +1,70 @@
+"""What rollouts work with: one record of collaborators, built in app.py (and, with fakes, in tests of the engine)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from longshore.artifacts.base import Limits
+from longshore.bus import Bus
+from longshore.clock import Clock
+from longshore.files import WorkingDirectory
+from longshore.fleet import Fleet, base_environment
+from longshore.health.board import Board
+from longshore.model import Health, Spec
+from longshore.routers.base import Router
+from longshore.store import Store
+
+log = logging.getLogger("longshore")
+
+
+@dataclass
+class World:
+    store: Store
+    clock: Clock
+    bus: Bus
+    board: Board
+    fleet: Fleet
+    router: Router
+    artifact_limits: Limits
+    keep_releases: int
+    logs: Path
+    #: user that instances and hooks of a spec's environment run as
+    user_of: Callable[[Spec], str | None]
+    #: numeric (uid, gid) of that user, for the files
+    owner_of: Callable[[Spec], tuple[int, int] | None]
+    directory_of: Callable[[Path], WorkingDirectory] = WorkingDirectory
+    #: set by the service and the monitor once they exist
+    ask_health: Callable[[str], Awaitable[Health]] = field(init=False)
+    health_now: Callable[[str], Health] = field(init=False)
+    wake_monitor: Callable[[], None] = field(default=lambda: None)
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    def lock(self, name: str) -> asyncio.Lock:
+        """Whoever acts on a deployment, a rollout or the monitor, holds this."""
+        return self._locks.setdefault(name, asyncio.Lock())
+
+    def directory(self, path: str) -> WorkingDirectory:
+        return self.directory_of(Path(path))
+
+    def claim_of(self, name: str) -> str:
+        """What a working directory's lock file says of its owner."""
+        return f"deployment {name} of the manager {self.store.manager_id}"
+
+    def base_environment(self) -> Mapping[str, str]:
+        return base_environment()
+
+    def instance_log(self, deployment: str, instance: str) -> Path:
+        return self.logs / deployment / f"{instance}.log"
+
+    def hook_log(self, deployment: str, number: int, phase: str) -> Path:
+        return self.logs / deployment / f"rollout-{number}-{phase}.log"
+
+    def event(self, deployment: str, type: str, message: str, *, source: str, rollout_id: str | None = None) -> None:
+        """A line of the deployment's history, and of the log."""
+        level = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}[type]
+        log.log(level, "%s: %s", deployment, message, extra={"action": source, "deployment": deployment})
+        self.store.add_event(deployment, type, message, source=source, rollout_id=rollout_id)

