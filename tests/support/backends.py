@@ -92,7 +92,7 @@ class Backend:
             return False
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in lines if line}
-        method, target, _ = first.split(" ", 2)
+        _, target, _ = first.split(" ", 2)
         path, _, query = target.partition("?")
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         if path == "/health":
@@ -118,9 +118,8 @@ class Backend:
         return keep
 
     async def _upgrade(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(
-            f"HTTP/1.1 101 Switching\r\nupgrade: websocket\r\nconnection: upgrade\r\nx-version: {self.version}\r\n\r\n".encode()
-        )
+        head = ("HTTP/1.1 101 Switching", "upgrade: websocket", "connection: upgrade", f"x-version: {self.version}")
+        writer.write("\r\n".join([*head, "", ""]).encode())
         while data := await reader.read(4096):
             writer.write(data)
             await writer.drain()

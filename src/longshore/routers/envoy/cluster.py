@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,8 +20,8 @@ class Cluster:
     #: sorted; empty: holding, its only endpoint is the placeholder
     targets: tuple[Target, ...]
     health_path: str | None
-    #: microseconds since the epoch when it came to be: its counters began then
-    added: str
+    #: marks the change that made it what it is; Envoy's histograms begin anew with every change of a cluster
+    since: str
 
     @property
     def name(self) -> str:
@@ -45,7 +45,15 @@ class Cluster:
             return self
         if self.holding:
             return after
-        return replace(after, targets=tuple(sorted({*self.targets, *after.targets})))
+        both = tuple(sorted({*self.targets, *after.targets}))
+        if both == after.targets:
+            return after
+        return self if both == self.targets else replace(after, targets=both, since=f"{after.since}+")
+
+    def changed_to(self, targets: Iterable[Target], health_path: str | None, stamp: str) -> Cluster:
+        """With these targets; marked with `stamp`, if that is any change."""
+        after = replace(self, targets=tuple(sorted(set(targets))), health_path=health_path)
+        return self if after == self else replace(after, since=stamp)
 
     @classmethod
     def read(cls, resource: Mapping[str, Any]) -> Cluster:
@@ -59,5 +67,5 @@ class Cluster:
             pool=pool,
             targets=tuple(sorted(Target(str(a["address"]), int(a["port_value"])) for a in addresses)),
             health_path=str(check["path"]) if check else None,
-            added=str(resource["metadata"]["filter_metadata"]["longshore"]["added"]),
+            since=str(resource["metadata"]["filter_metadata"]["longshore"]["since"]),
         )

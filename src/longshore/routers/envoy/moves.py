@@ -47,14 +47,14 @@ def plan_move(name: str, traffic: Traffic, before: Mapping[str, Cluster], aliase
 
     before    clusters of the deployment that exist, by name
     aliases   names of those that only linger, from earlier moves: no route leads to them
-    stamp     what a cluster that is new here is marked with (microseconds since the epoch)
+    stamp     what clusters that are new or change are marked with (microseconds since the epoch)
     """
     after: dict[str, Cluster] = {}
     for pool in (traffic.stable, traffic.candidate):
         if pool is not None and (pool.targets or pool.id == held_pool(traffic)):
             cluster = _cluster(name, pool, before, stamp)
             after[cluster.name] = cluster
-    fed = {n: _fed(c, traffic) for n, c in before.items() if n not in after}
+    fed = {n: _fed(c, traffic, stamp) for n, c in before.items() if n not in after}
     union = {**after, **fed}
     for n, there in before.items():
         if n in aliases:
@@ -88,26 +88,17 @@ def check(name: str, traffic: Traffic) -> None:
 
 def _cluster(name: str, pool: TargetPool, before: Mapping[str, Cluster], stamp: str) -> Cluster:
     there = before.get(cluster_name(name, pool.id))
-    return Cluster(
-        deployment=name,
-        pool=pool.id,
-        targets=tuple(sorted(set(pool.targets))),
-        health_path=pool.health_path,
-        added=there.added if there is not None else stamp,
-    )
+    if there is not None:
+        return there.changed_to(pool.targets, pool.health_path, stamp)
+    return Cluster(name, pool.id, tuple(sorted(set(pool.targets))), pool.health_path, stamp)
 
 
-def _fed(alias: Cluster, traffic: Traffic) -> Cluster:
+def _fed(alias: Cluster, traffic: Traffic, stamp: str) -> Cluster:
     """An alias with the targets that serve now; while none do, its requests go on waiting."""
     serving = [pool for pool in (traffic.stable, traffic.candidate) if pool is not None and pool.targets]
-    source = serving[0] if serving else None
-    return Cluster(
-        deployment=alias.deployment,
-        pool=alias.pool,
-        targets=tuple(sorted(set(source.targets))) if source is not None else (),
-        health_path=source.health_path if source is not None else alias.health_path,
-        added=alias.added,
-    )
+    if not serving:
+        return alias.changed_to((), alias.health_path, stamp)
+    return alias.changed_to(serving[0].targets, serving[0].health_path, stamp)
 
 
 def _check_target(name: str, target: Target) -> None:

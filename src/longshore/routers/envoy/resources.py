@@ -238,7 +238,7 @@ def cluster(of: Cluster) -> Json:
                 "explicit_http_config": {"http_protocol_options": {}},
             }
         },
-        "metadata": {"filter_metadata": {"longshore": {"added": of.added}}},
+        "metadata": {"filter_metadata": {"longshore": {"since": of.since}}},
     }
 
 

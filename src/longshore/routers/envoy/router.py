@@ -153,7 +153,7 @@ class EnvoyRouter:
         if cluster is None or self._process.pid is None:
             return None
         # Read before the counters: if Envoy is started anew in between, the epoch is too old rather than too new.
-        epoch = f"{self._process.identity}.{cluster.added}"
+        epoch = f"{self._process.identity}.{cluster.since}"
         try:
             return await read_figures(self._admin, self._clock, cluster.stat_name, epoch)
         except AdminUnavailable:
