@@ -165,6 +165,11 @@ class WorkingDirectory:
         if self.current() == version:
             raise FilesError(f"{str(path)!r} is what `current` leads to: switch `current` to another release first")
         with explained(path):
+            first = self._records.first()
+            if first is not None and first.taken_over == version and self.current() is None:
+                # A first rollout is undone: what was there before is all there is, and is to be taken over next time.
+                # Pruned later on, it is not: the originals may be long out of date by then.
+                self._records.note_first(First(first.found))
             if os.path.lexists(path):
                 remove(path)
             self._records.forget_release(version)
@@ -245,7 +250,7 @@ class WorkingDirectory:
         with explained(self.path):
             if self.release(version) is None:
                 self._copy_found(first.found, version)
-            self._records.note_first(First(first.found, taken_over=True))
+            self._records.note_first(First(first.found, taken_over=version))
         return self.release(version)
 
     # ------------------------------------------------------------------ private

@@ -12,10 +12,10 @@ from longshore.disk import FilesError, write_durably
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """What was there when Longshore first got the directory: names in it, and whether they have been taken over."""
+    """What was there when Longshore first got the directory: names in it, and the version they were taken over as."""
 
     found: tuple[str, ...]
-    taken_over: bool = False
+    taken_over: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Records:
     def first(self) -> First | None:
         if (noted := _read(self._first)) is None:
             return None
-        return First(tuple(noted["found"]), bool(noted["taken_over"]))
+        return First(tuple(noted["found"]), noted["taken_over"])
 
     def note_first(self, first: First) -> None:
         write_durably(self._first, json.dumps(asdict(first)))

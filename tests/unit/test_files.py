@@ -318,17 +318,26 @@ def test_taking_over_after_the_first_release_takes_only_what_was_there(
 def test_a_take_over_that_crashed_at_its_end_is_finished(occupied: WorkingDirectory) -> None:
     taken = occupied.take_over()
     noted = occupied.path / ".longshore/first.json"
-    noted.write_text(noted.read_text().replace("true", "false"))
+    noted.write_text(noted.read_text().replace('"pre-longshore"', "null"))
     assert occupied.is_foreign()
     assert occupied.take_over() == taken
     assert not occupied.is_foreign()
 
 
-def test_what_was_taken_over_and_pruned_stays_pruned(occupied: WorkingDirectory) -> None:
+def test_a_take_over_that_is_undone_is_done_again_next_time(occupied: WorkingDirectory) -> None:
+    first = occupied.take_over()
+    occupied.remove_release("pre-longshore")
+    assert occupied.is_foreign()
+    assert occupied.take_over() == first
+
+
+def test_what_was_taken_over_and_pruned_stays_pruned(occupied: WorkingDirectory, artifact: Path) -> None:
     occupied.take_over()
+    unpack(occupied, artifact)
+    occupied.set_current("1")
     occupied.remove_release("pre-longshore")
     assert occupied.take_over() is None
-    assert occupied.versions() == []
+    assert occupied.versions() == ["1"]
 
 
 @pytest.mark.parametrize("there", [False, True])
