@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import sys
 import uuid
@@ -107,6 +108,33 @@ async def test_an_instance_is_ended_when_it_cannot_be_persisted(host: Host, tmp_
     with pytest.raises(OSError, match="disk full"):
         await host.driver.start(launch_of(tmp_path), full_disk)
     assert not running(seen[0]["pid"])
+
+
+@pytest.mark.parametrize("files", [None, 64], ids=["direct", "helped"])
+async def test_a_manager_out_of_descriptors_says_so_and_leaves_nothing_running(
+    host: Host, tmp_path: Path, files: int | None
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    await host.driver.survey()  # what the first use of a thread opens is open now
+    failures = []
+    for spare in range(12):
+        highest = max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
+        fillers = [os.dup(0) for _ in range(highest)]
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(fillers) + 1 + spare, hard))
+            try:
+                handle = await host.start(launch_of(tmp_path, resources=Resources(files=files)))
+            except DriverError as error:
+                failures.append(str(error))
+            else:
+                await host.driver.stop(handle, 5)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for filler in fillers:
+                os.close(filler)
+        assert await host.driver.survey() == {}
+    assert failures
+    assert all("Too many open files" in failure for failure in failures)
 
 
 async def test_the_output_is_appended(host: Host, tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ async def test_an_instance_over_its_memory_limit_is_killed(limited: ProcessDrive
     eater = (sys.executable, "-S", "-c", "x = []\nwhile True: x.append(bytearray(1 << 20))")
     handle = await limited.start(launch_of(tmp_path, eater, resources=Resources(memory=48 << 20)), ignore)
     assert await limited.exited(handle) == Exit(-9)
+    assert "it went over its memory limit" in (await limited.inspect(handle)).message
 
 
 async def test_an_instance_cannot_have_more_tasks_than_allowed(limited: ProcessDriver, tmp_path: Path) -> None:

@@ -114,6 +114,17 @@ def pids(groups: Iterable[Path]) -> frozenset[int]:
     return frozenset(found)
 
 
+def out_of_memory(groups: Iterable[Path]) -> bool:
+    """Whether the kernel has killed something in these groups because of their memory limit."""
+    for group in groups:
+        for name in ("memory.events", "memory.oom_control"):
+            with contextlib.suppress(OSError):
+                counts = dict(line.split() for line in (group / name).read_text(encoding="ascii").splitlines())
+                if int(counts.get("oom_kill", "0")) > 0:
+                    return True
+    return False
+
+
 def kill_all(groups: Iterable[Path]) -> None:
     """End everything in version 2 groups in one write, which no fork can outrun; version 1 has nothing like it."""
     for group in groups:

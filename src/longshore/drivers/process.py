@@ -11,6 +11,7 @@ See docs/adr/0004-instances-outlive-the-manager.md.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,7 +21,7 @@ from typing import Any
 from longshore.drivers import cgroups, logs
 from longshore.drivers.base import DriverError, Exit, Fingerprint, Handle, Inspection, Launch, Stopped
 from longshore.drivers.exits import Exits
-from longshore.drivers.identity import Stat, all_ended, boot_id, read_stat, send, uptime
+from longshore.drivers.identity import Stat, all_ended, boot_id, lacks, read_stat, send, uptime
 from longshore.drivers.members import Circle, listening, marked, members
 from longshore.drivers.spawn import Program, argv_of, spawn, user_of
 
@@ -62,11 +63,8 @@ class ProcessDriver:
             # RLIMIT_NPROC counts all processes of the user: neither is a stand-in.
             details[field] = f"not enforced: {reason}"
         details["user"] = "any" if os.geteuid() == 0 else "the manager's own only: it does not run as root"
-        try:
-            os.close(os.pidfd_open(os.getpid()))
-            boot_id()
-        except (AttributeError, OSError) as error:
-            return Fingerprint(False, f"needs Linux 5.3 or newer with /proc mounted: {error}", details)
+        if missing := lacks():
+            return Fingerprint(False, f"needs Linux 5.4 or newer with /proc mounted: {missing}", details)
         return Fingerprint(True, "processes of this machine", details)
 
     async def start(self, launch: Launch, persist: Callable[[Handle], None]) -> Handle:
@@ -84,11 +82,15 @@ class ProcessDriver:
         if stat is None:
             raise DriverError(f"{launch.instance} (pid {pid}) vanished: something else reaps the manager's children")
         handle = self._handle(stat, launch.launch_id, program.cgroups)
-        self._exits.watch(pid, stat.start_time)
         try:
+            self._exits.watch(pid, stat.start_time)
             persist(handle)
-        except BaseException:
-            await asyncio.shield(self._kill(self._circle(handle, trust_session=True), handle))
+        except BaseException as error:
+            # First without a pidfd, which may be what could not be had; nothing has awaited, so the pid is still its.
+            os.killpg(pid, signal.SIGKILL)
+            await asyncio.shield(self.stop(handle, 0))
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                raise DriverError(f"cannot watch {launch.instance}: {error.strerror} in the manager") from error
             raise
         return handle
 
@@ -98,9 +100,9 @@ class ProcessDriver:
             return Inspection("exited", Exit(None), "the machine was restarted since")
         stat = read_stat(pid)
         if (ending := self._exits.known(pid, start_time)) is not None:
-            return Inspection("exited", ending, f"pid {pid} {ending}")
+            return Inspection("exited", ending, f"pid {pid} {ending}{_cause(handle)}")
         if stat is None or stat.start_time != start_time or stat.dead:
-            return Inspection("exited", Exit(None), f"pid {pid} {Exit(None)}")
+            return Inspection("exited", Exit(None), f"pid {pid} {Exit(None)}{_cause(handle)}")
         return Inspection("running", None, f"pid {pid}, up {_span(uptime(start_time))}, {_resident(pid)}")
 
     async def exited(self, handle: Handle) -> Exit:
@@ -245,6 +247,10 @@ def _exists(handle: Handle) -> bool:
 
 def _groups(handle: Handle) -> list[Path]:
     return [Path(group) for group in handle.get("cgroups", ())]
+
+
+def _cause(handle: Handle) -> str:
+    return ": it went over its memory limit" if cgroups.out_of_memory(_groups(handle)) else ""
 
 
 def _seniority(stat: Stat) -> tuple[bool, int, int]:

@@ -104,11 +104,12 @@ def _direct(program: Program, output: int) -> int:
 
 
 async def _helped(program: Program, output: int) -> int:
-    status, theirs = os.pipe2(os.O_CLOEXEC)
-    # A file in memory, not arguments: those are there for all to read, and the environment may hold secrets.
-    job = os.memfd_create("longshore-job")
+    status = theirs = job = -1
     child: _Child | None = None
     try:
+        status, theirs = os.pipe2(os.O_CLOEXEC)
+        # A file in memory, not arguments: those are there for all to read, and the environment may hold secrets.
+        job = os.memfd_create("longshore-job")
         _fill(job, _job(program))
         argv = (sys.executable, "-I", "-S", str(Path(__file__).with_name("exec_helper.py")), str(job), str(theirs))
         name, _, value = program.mark.partition("=")

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from longshore.drivers.logs import LINE_BYTES, follow, rotate, tail
 
@@ -72,6 +75,17 @@ def test_no_more_than_the_bound_is_read(log: Path) -> None:
 def test_many_lines_come_from_many_blocks(log: Path) -> None:
     log.write_text("".join(f"line {n}\n" for n in range(50_000)))
     assert tail(log, 20_000) == [f"line {n}" for n in range(30_000, 50_000)]
+
+
+@given(texts=st.lists(st.text("ab\n", max_size=30), min_size=1, max_size=4), count=st.integers(1, 20))
+def test_rotated_or_not_the_last_lines_are_the_same(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], count: int
+) -> None:
+    log = tmp_path_factory.mktemp("logs") / "app.log"
+    log.write_text(texts[-1])
+    for number, text in enumerate(reversed(texts[:-1]), 1):
+        log.with_name(f"app.log.{number}").write_text(text)
+    assert tail(log, count) == [line.rstrip("\n") for line in io.StringIO("".join(texts)).readlines()][-count:]
 
 
 def test_a_small_log_is_not_rotated(log: Path) -> None:
