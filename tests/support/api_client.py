@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,13 @@ def client_of(app: FastAPI, *, authenticated: bool = True) -> httpx2.AsyncClient
     return httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
 
 
+async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait for what announces itself in no other way. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
 @dataclass
 class Running:
     server: server.Server
@@ -53,9 +60,7 @@ async def serving(app: FastAPI) -> AsyncIterator[Running]:
     listener.bind(("127.0.0.1", 0))
     instance = server.build(app, loop="none")
     task = asyncio.create_task(instance._serve([listener]))
-    async with asyncio.timeout(10):
-        while not instance.started:  # noqa: ASYNC110 - uvicorn announces its start in no other way
-            await asyncio.sleep(0.005)
+    await until(lambda: instance.started)
     try:
         yield Running(instance, task, listener.getsockname()[1])
     finally:

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from longshore.api.settings import RateLimits
 from longshore.model import Failure, RolloutStatus
-from support.api_client import app_of, client_of
+from support.api_client import app_of, client_of, until
 from support.fake_service import FakeService, spec
 
 ROOT = "/api/v1/deployments"
@@ -35,9 +35,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 async def until_opened(service: FakeService) -> None:
-    async with asyncio.timeout(5):
-        while not service.known:  # noqa: ASYNC110 - a fake that told would be no simpler
-            await asyncio.sleep(0)
+    await until(lambda: service.known)
 
 
 # ----------------------------------------------------------------------------------------------- waiting
