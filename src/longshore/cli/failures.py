@@ -22,18 +22,27 @@ def report(error: ClientError, *, as_json: bool) -> None:
     if not isinstance(error, ApiError):
         say(paint(f"error: {error.message}", "red"), err=True)
         return
-    first, *rest = error.message.splitlines() or [error.code]
+    first, *rest = _headline(error).splitlines() or [error.code]
     say(paint(f"error: {first} [{error.code}]", "red"), err=True)
     for line in rest:
         say(f"  {line}", err=True)
     facts(_facts(error), indent="  ", err=True)
 
 
+def _headline(error: ApiError) -> str:
+    """The message, unless it is only the issues that follow, put together."""
+    count = len(_issues(error.details))
+    return f"the specification has {count} problems" if count > 1 else error.message
+
+
 def _facts(error: ApiError) -> dict[str, str]:
     details = error.details
-    shown = {"step": str(details.get("operation") or "") if "rollout_id" in details else ""}
-    for issue in _issues(details):
-        shown[str(issue.get("field") or "specification")] = str(issue.get("message", ""))
+    shown = {"step": str(details.get("operation") or "") if "rolled_back" in details else ""}
+    issues = _issues(details)
+    if len(issues) > 1:
+        for issue in issues:
+            field = str(issue.get("field") or "specification")
+            shown[field] = "\n".join(filter(None, (shown.get(field), str(issue.get("message", "")))))
     if error.cause and error.cause != error.message:
         shown["cause"] = error.cause.rstrip()
     if "rolled_back" in details:
@@ -64,13 +73,12 @@ def _look(error: ApiError) -> str:
 
 def _in_progress(error: ApiError) -> str:
     details, name = error.details, _name(error)
-    who = f"started by {details['started_by']} " if details.get("started_by") else ""
+    advice = f"`longshore watch {name}` to wait for it, `longshore abort {name}` to have it undone"
     try:
         since = when(datetime.fromisoformat(str(details["started_at"])))
     except (KeyError, ValueError):
-        since = ""
-    advice = f"`longshore watch {name}` to wait for it, `longshore abort {name}` to have it undone"
-    return f"{who}{since}: {advice}".removeprefix(": ") if who or since else advice
+        return advice
+    return f"started by {details.get('started_by') or 'somebody'}, {since}: {advice}"
 
 
 def _limited(error: ApiError) -> str:

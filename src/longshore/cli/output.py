@@ -139,4 +139,4 @@ def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         shown.add_column(header.upper(), overflow="fold")
     for row in rows:
         shown.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
-    Console(no_color=wants_colour() is False or None, highlight=False).print(shown)
+    Console(color_system=None if wants_colour() is False else "auto", highlight=False).print(shown)

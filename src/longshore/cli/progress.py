@@ -86,7 +86,7 @@ def _bars() -> Bars:
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[step]}", markup=False),
-        console=Console(no_color=wants_colour() is False or None, highlight=False),
+        console=Console(color_system=None if wants_colour() is False else "auto", highlight=False),
         transient=True,
     )
 

@@ -46,7 +46,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--shared-path", "shared_paths", multiple=True, metavar="PATH", help="Kept across releases."),
     click.option("--dependency", "dependencies", multiple=True, metavar="NAME", help="Must be healthy. Repeatable."),
     click.option("--pre-deploy-hook", "pre_deploy_hooks", multiple=True, metavar="COMMAND", help="Run before."),
-    click.option("--post-deploy-hook", "post_deploy_hooks", multiple=True, metavar="COMMAND", help="Run when it serves."),
+    click.option("--post-deploy-hook", "post_deploy_hooks", multiple=True, metavar="COMMAND", help="Run after."),
     click.option("--post-deploy-failure", type=click.Choice(["warn", "rollback"]), help="When a post hook fails."),
     click.option("--rollback-on-failure/--no-rollback-on-failure", default=None, help="Undo a rollout that fails."),
     click.option("--drain-timeout", metavar="TIME", help="Bound on connections of an instance that leaves."),

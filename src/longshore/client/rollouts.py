@@ -33,10 +33,7 @@ POLL_FIRST = 0.05
 def deploy(
     spec: Mapping[str, Any], *, wait: bool, key: str | None, timeout: float | None, patience_s: float
 ) -> Flow[Rollout]:
-    """POST the deployment, and wait for its outcome. Emits Progress.
-
-    The Idempotency-Key makes the request safe to repeat, so it is, where the connection broke before the answer came.
-    """
+    """POST the deployment, and wait for its outcome. Emits Progress."""
     request = _starting(ROOT, spec, key, timeout)
     reply = yield from _send_again_if_lost(request, patience_s)
     name = str(spec.get("name", ""))
@@ -46,7 +43,7 @@ def deploy(
 def rollback(name: str, version: str, *, timeout: float | None, patience_s: float) -> Flow[RollbackResult]:
     """Emits Progress where the manager answers before the rollback is over."""
     request = _starting(path_of(name, "rollback"), {"version": version}, None, timeout)
-    reply: Reply = yield request
+    reply = yield from _send_again_if_lost(request, patience_s)
     if reply.status != 202:
         return decode(RollbackResult, checked(request, reply))
     try:
@@ -62,7 +59,7 @@ def change(
 ) -> Flow[Rollout]:
     """restart or scale: a rollout of the release that serves. Emits Progress."""
     request = _starting(path_of(name, verb), body, None, timeout)
-    reply: Reply = yield request
+    reply = yield from _send_again_if_lost(request, patience_s)
     return (yield from _outcome(name, request, reply, wait=wait, timeout=timeout, patience_s=patience_s))
 
 
@@ -117,6 +114,7 @@ def _starting(path: str, body: Mapping[str, Any] | None, key: str | None, timeou
 
 
 def _send_again_if_lost(request: Request, patience_s: float) -> Flow[Reply]:
+    """The Idempotency-Key makes it safe to repeat a request whose connection broke before the answer came."""
     patience, sent = Patience(patience_s), False
     while True:
         try:

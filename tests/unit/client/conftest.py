@@ -1,4 +1,5 @@
 import pytest
+
 from support.fake_manager import FakeManager
 
 
