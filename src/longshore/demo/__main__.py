@@ -21,8 +21,10 @@ from longshore.demo.view import View
 
 #: Enough to notice anything, little enough to leave a small machine room for three versions, a manager and a proxy.
 MIX = Mix(pause_s=0.015)
-#: seconds between two scenes, so that one can see what each came to
-CURTAIN_S = 0.4
+#: seconds after each scene before it is counted up: what it broke may show a moment later
+CURTAIN_S = 0.5
+#: failed requests that are listed one by one
+LISTED = 10
 
 
 async def demo(console: Console) -> int:
@@ -47,11 +49,10 @@ async def show(stage: Stage, view: View, ledger: Ledger) -> bool:
     if not await play(OPENING, stage, view, ledger):
         return False
     async with Load("127.0.0.1", stage.port, MIX, ledger):
+        await asyncio.sleep(CURTAIN_S)
         for scene in SCENES:
-            await asyncio.sleep(CURTAIN_S)
             if not await play(scene, stage, view, ledger):
                 return False
-        await asyncio.sleep(CURTAIN_S)
     return True
 
 
@@ -62,6 +63,8 @@ async def play(scene: Scene, stage: Stage, view: View, ledger: Ledger) -> bool:
         result, failed = await scene.play(Play(stage, ledger, view.tell)), False
     except (ApiError, SceneFailed) as error:
         result, failed = reason(error), True
+    view.curtain()
+    await asyncio.sleep(CURTAIN_S)
     view.end(result, ledger.summary(first), failed=failed)
     return not failed
 
@@ -75,6 +78,9 @@ def verdict(console: Console, view: View, ledger: Ledger, played: bool, seconds:
     if total.failed:
         failures = ", ".join(f"{count} x {outcome}" for outcome, count in total.failures.most_common())
         console.print(f"{total.failed} requests failed: {failures}", style="bold red")
+        for loss in ledger.losses()[:LISTED]:
+            who, when = loss.version or "unknown", view.scene_at(loss.ended)
+            console.print(f"  {loss.kind}: {loss.outcome} (version {who}), {when}", markup=False)
         return 1
     if not played:
         console.print("no request failed, but a scene did", style="bold red")

@@ -32,6 +32,16 @@ class Summary:
     max_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A request that failed. ended: time.monotonic(); version: "" where it is not known whom it was lost by."""
+
+    ended: float
+    kind: str
+    outcome: str
+    version: str
+
+
 class Ledger:
     """One row for each request that ended, in the order in which they ended; 21 bytes a row, so that millions fit."""
 
@@ -73,6 +83,15 @@ class Ledger:
             if self._version[row] == wanted and self._outcome[row] == ok and self._kind[row] in quick:
                 return self._ended[row]
         return None
+
+    def losses(self, first: int = 0) -> list[Loss]:
+        """Every request that failed, among the rows from `first` on."""
+        ok, text = self._names.get(OK), self._texts
+        return [
+            Loss(self._ended[row], text[self._kind[row]], text[self._outcome[row]], text[self._version[row]])
+            for row in range(first, len(self))
+            if self._outcome[row] != ok
+        ]
 
     def summary(self, first: int = 0, end: int | None = None) -> Summary:
         """Rows `first` up to, not including, `end`."""

@@ -110,6 +110,7 @@ class Load:
 
     async def _talk(self) -> Answer:
         """One WebSocket for `held_s` seconds: ten messages a second, each of which has to come back."""
+        version = ""
         try:
             # Pings of the library's own would only blur who kept the connection alive.
             async with connect(
@@ -124,9 +125,9 @@ class Load:
         except InvalidStatus as error:
             raise Failed(f"status {error.response.status_code}") from error
         except WebSocketException as error:
-            raise Failed("websocket cut") from error
+            raise Failed("websocket cut", version) from error
         except OSError as error:
-            raise Failed("refused" if isinstance(error, ConnectionRefusedError) else "reset") from error
+            raise Failed("refused" if isinstance(error, ConnectionRefusedError) else "reset", version) from error
         return Answer(200, version, b"")
 
     async def _one(

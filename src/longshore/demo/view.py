@@ -36,6 +36,8 @@ class Row:
 
     scene: Scene
     result: str = ""
+    #: time.monotonic(); 0.0 before it began
+    began: float = 0.0
     seconds: float = 0.0
     summary: Summary | None = None
     failed: bool = False
@@ -54,7 +56,6 @@ class View:
         self._ledger = ledger
         self._step, self._percent, self._told = "", 0, ""
         self._current: Row | None = None
-        self._began = time.monotonic()
         self._rates: deque[float] = deque(maxlen=SPARKS)
         self._colours: dict[str, str] = {}
         self._spinner = Spinner("dots")
@@ -77,7 +78,7 @@ class View:
 
     def begin(self, scene: Scene) -> None:
         self._current = next(row for row in self.rows if row.scene is scene)
-        self._began = time.monotonic()
+        self._current.began = time.monotonic()
         self._step, self._percent, self._told = "", 0, ""
         if not self._live:
             self.console.print(f"\n{scene.title}: {scene.about}", highlight=False)
@@ -88,15 +89,24 @@ class View:
             self._told = step
             self.console.print(f"  {percent:3d} %  {step}", highlight=False, markup=False, soft_wrap=True)
 
+    def curtain(self) -> None:
+        """What the scene shows has been shown: its seconds stand."""
+        assert self._current is not None
+        self._current.seconds = time.monotonic() - self._current.began
+
     def end(self, result: str, summary: Summary, *, failed: bool = False) -> None:
         assert self._current is not None
         row, self._current = self._current, None
         row.result, row.summary, row.failed = result, summary, failed
-        row.seconds = time.monotonic() - self._began
         if not self._live:
             mark = "FAILED" if failed else "ok"
             figures = f"{summary.sent} requests, {summary.failed} failed"
             self.console.print(f"  {mark}: {result}; {row.seconds:.1f} s, {figures}", highlight=False, markup=False)
+
+    def scene_at(self, moment: float) -> str:
+        """What was being shown then (time.monotonic()), and for how long."""
+        row = max((row for row in self.rows if 0 < row.began <= moment), key=lambda row: row.began, default=None)
+        return f"{moment - row.began:.1f} s into {row.scene.title}" if row else "before the first scene"
 
     # ------------------------------------------------------------------------------------------- what is shown
 
@@ -117,7 +127,7 @@ class View:
         if row is self._current:
             self._spinner.update(text=Text(self._step or row.scene.about, style="italic", overflow="ellipsis"))
             bar = ProgressBar(100, self._percent, width=10)
-            return Group(self._spinner, bar), f"{time.monotonic() - self._began:.1f}", "", "", ""
+            return Group(self._spinner, bar), f"{row.seconds or time.monotonic() - row.began:.1f}", "", "", ""
         if row.summary is None:
             return Text(row.scene.about, style="dim"), "", "", "", ""
         result = Text(f"✗ {row.result}" if row.failed else f"✓ {row.result}", style="red" if row.failed else "green")
