@@ -11,23 +11,29 @@ GET  /ws          101, then echoes what it gets
 from __future__ import annotations
 
 import asyncio
+import os
+import random
 import socket
 from contextlib import suppress
 
 from longshore.routers.base import Target
 
+#: Workers of pytest-xdist take ports from ranges of their own, and none takes the same twice.
+_FIRST = 10000 + 2000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10)
+_given: set[int] = set()
+
 
 def free_port() -> int:
     """A port nobody has, below the ephemeral range, so that no client connection gets it before it is bound."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = 10000 + int(probe.getsockname()[1]) % 20000
+        port = random.randrange(_FIRST, _FIRST + 2000)
         with socket.socket() as probe:
             try:
                 probe.bind(("0.0.0.0", port))
             except OSError:
                 continue
+        if port not in _given:
+            _given.add(port)
             return port
 
 

@@ -118,6 +118,15 @@ class Client:
         return await self._reader.readexactly(int(headers.get("content-length", "0")))
 
 
+async def ask(port: int, path: str = "/", *, method: str = "GET", body: bytes = b"", **headers: str) -> Answer:
+    """One request on a connection of its own. Headers as keywords, with `_` for `-`. Raises RequestFailed."""
+    client = Client(port)
+    try:
+        return await client.request(method, path, body, {name.replace("_", "-"): v for name, v in headers.items()})
+    finally:
+        client.close()
+
+
 @dataclass
 class Load:
     """Clients that ask without a pause from `start` to `stop` (or as a context manager)."""

@@ -53,6 +53,8 @@ class ResourceFile:
         self._reason = reason
         self._frame = frame
         self._lock = asyncio.Lock()
+        #: written, but Envoy has not said that it has it: the wait was cancelled, or in vain
+        self._pending = False
 
     def load(self) -> None:
         """Take over what an earlier manager wrote. Raises RouterError for a file that is not ours to read."""
@@ -86,8 +88,11 @@ class ResourceFile:
         if self._frame is not None:
             body = json.dumps({**self._frame, "virtual_hosts": ["@"]}).replace('"@"', body)
         temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(f'{{"version_info": "{version}", "resources": [\n{body}\n]}}\n')
-        temporary.replace(self.path)
+        try:
+            temporary.write_text(f'{{"version_info": "{version}", "resources": [\n{body}\n]}}\n')
+            temporary.replace(self.path)
+        except OSError as error:
+            raise RouterError(f"{self.path} cannot be written, what it held before stands: {error}") from error
         self.items, self.version = dict(items), version
 
     async def change(self, put: Mapping[str, Json] | None = None, drop: Iterable[str] = ()) -> None:
@@ -100,12 +105,13 @@ class ResourceFile:
             before = self.items
             after = {name: text for name, text in before.items() if name not in frozenset(drop)}
             after |= {name: _text(resource) for name, resource in (put or {}).items()}
-            if after == before:
+            if after == before and not self._pending:
                 return
             try:
                 await self._push(after)
             except RouterError:
-                self.write(before)
+                if self.items != before:
+                    self.write(before)
                 raise
 
     async def served(self) -> bool:
@@ -120,10 +126,16 @@ class ResourceFile:
             unused = self._frame is not None and not acks.versions
             if str(self.version) not in acks.versions and not unused:
                 await self._push(self.items)
+            self._pending = False
 
     # --------------------------------------------------------------------------------------------------- private
 
     async def _push(self, items: Mapping[str, str]) -> None:
+        self._pending = True
+        await self._write_and_wait(items)
+        self._pending = False
+
+    async def _write_and_wait(self, items: Mapping[str, str]) -> None:
         before = await self._ask()
         log_size = self._log.stat().st_size if self._log.exists() else 0
         self.write(items)

@@ -9,7 +9,7 @@ from typing import Any
 
 from longshore.clock import Clock
 from longshore.routers.base import RouterError
-from longshore.routers.envoy.admin import Admin, AdminUnavailable
+from longshore.routers.envoy.admin import Admin
 from longshore.routers.envoy.files import Files, Refused
 from longshore.routers.envoy.logs import holder_of, rotate
 from longshore.routers.envoy.process import EnvoyProcess, private_directory
@@ -142,7 +142,8 @@ class Keeper:
     async def _go_round(self) -> None:
         while self.wanted:
             await self._clock.sleep(ROUND_S)
-            with contextlib.suppress(AdminUnavailable):
+            # Envoy may be away at this moment, and the disk full: there is another round.
+            with contextlib.suppress(RouterError, OSError):
                 await rotate(self.process.log, self._admin)
                 await self._try_refused()
 

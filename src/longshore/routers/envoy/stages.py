@@ -34,6 +34,8 @@ class Stages:
         self._admin = admin
         self._clock = clock
         self._listen_host = listen_host
+        #: deployments whose clusters were changed and not yet seen in effect (the wait was cancelled, or in vain)
+        self._unsettled: set[str] = set()
 
     # ----------------------------------------------------------------------------------------- what the files hold
 
@@ -60,9 +62,10 @@ class Stages:
 
     async def add(self, move: Move) -> None:
         """Stage 1: everything the traffic needs, beside everything that is there; warm."""
-        if not await self._put_clusters(move.union):
-            return
-        await self.wait_hosts(move.name, move.union, move.added)
+        await self._put_clusters(move.name, move.union)
+        if move.name in self._unsettled:
+            await self.wait_hosts(move.name, move.union, move.added)
+            self._unsettled.discard(move.name)
 
     async def shift(self, name: str, host: Json) -> None:
         """Stage 2: new requests follow the new routes."""
@@ -86,8 +89,10 @@ class Stages:
 
     async def clear(self, move: Move) -> None:
         """Stage 4: targets that the traffic no longer names get nothing; what is in flight there ends by itself."""
-        if await self._put_clusters(move.kept):
+        await self._put_clusters(move.name, move.kept)
+        if move.name in self._unsettled:
             await self.wait_hosts(move.name, move.kept, {})
+            self._unsettled.discard(move.name)
 
     async def hush(self, name: str, but: int | None) -> None:
         """Stage 5: listen no longer on the deployment's ports, but for one. Connections there go on."""
@@ -101,7 +106,7 @@ class Stages:
             await self._files.listeners.change(drop=set(self.ports(move.name)) - set(ports))
             if host is None:
                 await self.shard(move.name).change(drop=[move.name])
-            await self._put_clusters(move.before, frozenset(move.union) - frozenset(move.before))
+            await self._put_clusters(move.name, move.before, frozenset(move.union) - frozenset(move.before))
 
     # ------------------------------------------------------------------------------------------------- the waits
 
@@ -138,11 +143,11 @@ class Stages:
 
     # --------------------------------------------------------------------------------------------------- private
 
-    async def _put_clusters(self, wanted: Mapping[str, Cluster], drop: frozenset[str] = frozenset()) -> bool:
-        """Whether it changed anything."""
-        before = self._files.clusters.version
+    async def _put_clusters(self, name: str, wanted: Mapping[str, Cluster], drop: frozenset[str] = frozenset()) -> None:
+        there = self.clusters(name)
+        if any(there.get(n) != c for n, c in wanted.items()) or drop & frozenset(there):
+            self._unsettled.add(name)
         await self._files.clusters.change(put={n: cluster(c) for n, c in wanted.items()}, drop=drop)
-        return self._files.clusters.version != before
 
     async def _lacking(
         self, name: str, clusters: Mapping[str, Cluster], healthy: Mapping[str, frozenset[Target]]
