@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from longshore.cli.output import say, say_json, seconds, table, when
+from longshore.cli.output import on_terminal, say, say_json, seconds, table, when
 from longshore.cli.progress import outcome_line, show_line, shown_progress
 from longshore.cli.session import Session, in_session
 from longshore.cli.waiting import rollout_goes_on
@@ -31,7 +31,7 @@ def rollback(session: Session, name: str, version: str | None, timeout: float | 
     if session.json:
         say_json(result.raw)
     else:
-        outcome_line(True, f"{name} {result.version} serves again: {result.message}")
+        outcome_line(True, f"{name} {result.version} serves again")
 
 
 @click.command()
@@ -57,7 +57,8 @@ def watch(session: Session, name: str, rollout: str | None, after: int) -> None:
                 good = message.status == "success"
                 text = message.message or f"{name}: {message.status}"
     if good or session.json:
-        if not session.json:
+        # Elsewhere the last message has been printed as it came.
+        if not session.json and on_terminal():
             outcome_line(True, text)
         click.get_current_context().exit(0 if good else 1)
     say(f"the rollout of {name} failed: `longshore history {name}` says why", err=True)

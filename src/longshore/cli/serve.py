@@ -32,4 +32,8 @@ def serve(session: Session, config_file: Path | None, data_dir: Path | None, lis
         click.get_current_context().exit(2)
     from longshore.app import run
 
-    run(settings)
+    try:
+        run(settings)
+    except SettingsError as error:
+        say(paint(f"error: {error}", "red"), err=True)
+        click.get_current_context().exit(1)

@@ -69,11 +69,17 @@ def reply_of(response: httpx2.Response) -> Reply:
     return Reply(response.status_code, response.headers, response.content)
 
 
+def unreachable(endpoint: Endpoint, cause: str) -> ManagerUnreachable:
+    if endpoint.is_stale:
+        cause = f"{cause}; its process {endpoint.pid}, named in {endpoint.source}, has ended"
+    return ManagerUnreachable(endpoint.url, cause)
+
+
 def http_error(endpoint: Endpoint, error: httpx2.TransportError) -> ClientError:
     """Not connected, or connected and lost."""
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError):
         cause = "no connection in time" if isinstance(error, httpx2.TimeoutException) else str(error)
-        return ManagerUnreachable(endpoint.url, cause)
+        return unreachable(endpoint, cause)
     if isinstance(error, httpx2.TimeoutException):
         return ConnectionLost(endpoint.url, "no answer in time")
     return ConnectionLost(endpoint.url, str(error))
@@ -95,7 +101,7 @@ def socket_refusal(endpoint: Endpoint, error: Exception) -> ClientError:
         return error_of_body(bytes(answer.body or b""), url=endpoint.url, status=answer.status_code)
     if isinstance(error, InvalidHandshake):
         return UnexpectedAnswer(f"{endpoint.url} speaks no WebSocket: {error}")
-    return ManagerUnreachable(endpoint.url, str(error) or type(error).__name__)
+    return unreachable(endpoint, str(error) or type(error).__name__)
 
 
 def socket_end(endpoint: Endpoint, error: ConnectionClosed) -> Exception:

@@ -26,6 +26,21 @@ class Endpoint:
     token: str | None
     #: where the URL comes from, for messages: "--url", "LONGSHORE_URL" or the path of server.json
     source: str
+    #: the manager's process, where server.json says
+    pid: int | None = None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether server.json names a process that is gone: the manager stopped, or was killed."""
+        if self.pid is None:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return False
 
     @property
     def is_local(self) -> bool:
@@ -51,18 +66,20 @@ def discover(
 ) -> Endpoint:
     """The manager to speak to. Raises ManagerUnreachable where none is known, ClientError for a URL that is none."""
     directory = Path(data_dir).expanduser().absolute() if data_dir else default_data_dir(environ)
+    pid: int | None = None
     if url:
         found, source = url, "--url"
     elif environ.get("LONGSHORE_URL"):
         found, source = environ["LONGSHORE_URL"], "LONGSHORE_URL"
     else:
-        found, source = _url_of(directory / "server.json"), str(directory / "server.json")
+        source = str(directory / "server.json")
+        found, pid = _stated_in(directory / "server.json")
     found = _checked(found, source)
     token = token or environ.get("LONGSHORE_TOKEN") or None
     # The token of this machine's manager is never sent to another machine.
     if token is None and (is_loopback(found) or source not in ("--url", "LONGSHORE_URL")):
         token = read_token(directory)
-    return Endpoint(found, token, source)
+    return Endpoint(found, token, source, pid)
 
 
 def read_token(data_dir: Path) -> str | None:
@@ -84,10 +101,10 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def _url_of(path: Path) -> str:
+def _stated_in(path: Path) -> tuple[str, int | None]:
     try:
         stated = json.loads(path.read_text("utf-8"))
-        url = stated["url"]
+        url, pid = str(stated["url"]), stated.get("pid")
     except FileNotFoundError:
         raise ManagerUnreachable("", f"there is no {path}") from None
     except PermissionError:
@@ -96,9 +113,9 @@ def _url_of(path: Path) -> str:
             f"{path} may not be read by this user",
             hint="run as the user the manager runs as, or give --url and --token (LONGSHORE_URL, LONGSHORE_TOKEN)",
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ManagerUnreachable("", f"{path} cannot be understood: {error}") from error
-    return str(url)
+    return url, pid if isinstance(pid, int) and pid > 0 else None
 
 
 def _checked(url: str, source: str) -> str:
