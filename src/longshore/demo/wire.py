@@ -7,6 +7,7 @@ application and the proxy send (a Content-Length, or chunks), no more.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -27,17 +28,21 @@ class Answer:
 
 
 class Connection:
-    """One keep-alive connection, opened when it is needed and again when the server has closed it."""
+    """One keep-alive connection, opened when it is needed and again when the server has closed it.
 
-    def __init__(self, host: str, port: int) -> None:
+    headers   sent with each request, besides Host and Content-Length
+    """
+
+    def __init__(self, host: str, port: int, headers: Mapping[str, str] | None = None) -> None:
         self.host, self.port = host, port
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._answered = 0
 
     async def request(self, method: str, target: str, body: bytes | None = None) -> Answer:
         """One request, one answer. Raises Failed; the connection is then closed, and the next request opens another."""
-        head = f"{method} {target} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n"
+        head = f"{method} {target} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n{self._headers}"
         length = "" if body is None else f"Content-Length: {len(body)}\r\n"
         complete = False
         try:
