@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +15,10 @@ from longshore.api.metrics import Metrics
 from longshore.api.ratelimit import Limiter
 from longshore.api.service import Service
 from longshore.api.settings import ApiSettings
+from longshore.errors import LongshoreError
 from longshore.model import Rollout
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -40,7 +44,11 @@ class Api:
         task.add_done_callback(self.tasks.discard)
 
     async def _observe(self, rollout_id: str) -> None:
-        self.metrics.rollout_over(await self.service.outcome(rollout_id))
+        try:
+            self.metrics.rollout_over(await self.service.outcome(rollout_id))
+        except LongshoreError as reason:
+            # Interrupted by the end of the manager, or its deployment was deleted.
+            log.info("rollout %s is not counted: %s", rollout_id, reason, extra={"action": "rollout_not_counted"})
 
 
 def api_of(connection: HTTPConnection) -> Api:

@@ -15,7 +15,7 @@ from longshore.api.bodies import read_json
 from longshore.api.context import api_of, caller_of
 from longshore.api.guard import count
 from longshore.api.problems import JSON, json_response
-from longshore.api.waiting import answer, start_once
+from longshore.api.waiting import answer, start_once, unless_stopping
 from longshore.api.wire_request import NAME_PATTERN, VERSION_PATTERN, parse_request, parse_small
 from longshore.errors import BackupNotFound, DeploymentNotFound, Issue, SpecInvalid
 from longshore.model import Rollout, State
@@ -42,7 +42,7 @@ async def deploy(request: Request) -> Response:
     async def start() -> Rollout:
         if name:
             count(api, request, "deploy", name)
-        return await api.service.deploy(asked, caller=caller.name)
+        return await unless_stopping(api, api.service.deploy(asked, caller=caller.name))
 
     def succeeded(rollout: Rollout) -> Response:
         return json_response(wire.result_json(rollout, api.service.steps(rollout.id)), 201)
@@ -64,7 +64,7 @@ async def rollback(request: Request, name: Name) -> Response:
         raise BackupNotFound(f"{version[:80]!r} cannot be the version of a release.")
 
     async def start() -> Rollout:
-        return await api.service.rollback(name, version, caller=caller.name)
+        return await unless_stopping(api, api.service.rollback(name, version, caller=caller.name))
 
     def succeeded(rollout: Rollout) -> Response:
         return json_response(wire.rollback_json(rollout))
@@ -82,10 +82,13 @@ async def status(request: Request, name: Name) -> Response:
     valid_name(name)
     # The revision is read first: what changes while rendering then only costs rendering once more.
     revision = api.service.revision(name)
-    rendered = wire.dumps(wire.status_json(api.service.status(name)))
-    if len(api.rendered) >= _MOST_RENDERED:
-        api.rendered.clear()
-    api.rendered[name] = (revision, rendered)
+    current = api.service.status(name)
+    rendered = wire.dumps(wire.status_json(current))
+    if current.replicas.available == current.replicas.ready:
+        # Else an instance becomes available by mere time (min_ready), which moves no revision.
+        if len(api.rendered) >= _MOST_RENDERED:
+            api.rendered.clear()
+        api.rendered[name] = (revision, rendered)
     return Response(rendered, media_type=JSON)
 
 
@@ -129,7 +132,8 @@ async def plan(request: Request) -> Response:
 async def health(request: Request, name: Name) -> Response:
     """Probe now, all instances at once."""
     valid_name(name)
-    return json_response(wire.health_json(await api_of(request).service.health(name)))
+    api = api_of(request)
+    return json_response(wire.health_json(await unless_stopping(api, api.service.health(name))))
 
 
 async def releases(request: Request, name: Name) -> Response:
@@ -147,7 +151,7 @@ async def delete(
     """Stop all instances, take the deployment out of the routing, forget it."""
     api = api_of(request)
     existing(request, name)
-    await api.service.delete(name, keep_files=keep_files, caller=caller_of(request).name)
+    await unless_stopping(api, api.service.delete(name, keep_files=keep_files, caller=caller_of(request).name))
     api.rendered.pop(name, None)
     return json_response({"message": f"{name} is deleted"})
 

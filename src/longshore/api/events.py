@@ -23,6 +23,9 @@ from longshore.model import Event, Progress
 _CATCH_UP = 200
 _PAGE = 500
 
+#: seconds between two looks at which deployments there are
+_NAMES_EVERY = 10.0
+
 
 async def list_events(
     request: Request,
@@ -58,6 +61,8 @@ class _Reader:
     def __init__(self, api: Api, only: str | None, last: int | None) -> None:
         self._api, self._only = api, only
         self._revisions: dict[str, int] = {}
+        self._current: list[str] = []
+        self._named = float("-inf")
         if last is None:
             newest = [rows[0].id for name in self._names() if (rows := self._look(name, 1))]
             last = max(newest, default=0)
@@ -73,15 +78,24 @@ class _Reader:
                         message: Progress = await subscription.get()
                 except TimeoutError:
                     continue
+                if self._only is None and message.deployment not in self._current:
+                    self._current.append(message.deployment)
                 body = {"deployment": message.deployment, **progress_json(message)}
                 yield event(dumps(body), kind="progress")
         finally:
             subscription.close()
 
+    def _known(self) -> list[str]:
+        """Names, read again now and then: a new deployment is first heard of by its progress."""
+        now = asyncio.get_running_loop().time()
+        if now - self._named >= _NAMES_EVERY:
+            self._current, self._named = self._names(), now
+        return self._current
+
     def _fresh(self) -> bytes:
         """The events that nobody told this client yet, of the deployments that changed, in order."""
         fresh = sorted(
-            (row for name in self._names() for row in self._changed(name) if row.id > self._last),
+            (row for name in self._known() for row in self._changed(name) if row.id > self._last),
             key=lambda row: row.id,
         )
         if fresh:

@@ -12,7 +12,7 @@ from longshore.api.bodies import read_json
 from longshore.api.context import api_of, caller_of
 from longshore.api.deployments import Limit, Name, Offset, valid_name
 from longshore.api.problems import json_response
-from longshore.api.waiting import full
+from longshore.api.waiting import full, unless_stopping
 from longshore.api.wire_request import parse_small
 from longshore.errors import SpecInvalid
 
@@ -39,7 +39,8 @@ async def abort(request: Request, name: Name, rollout_id: RolloutId) -> Response
     api = api_of(request)
     patch = await _body(request, "abort")
     reason: str = patch.get("reason", "")
-    aborted = await api.service.abort(valid_name(name), rollout_id, caller=caller_of(request).name, reason=reason)
+    aborting = api.service.abort(valid_name(name), rollout_id, caller=caller_of(request).name, reason=reason)
+    aborted = await unless_stopping(api, aborting)
     return json_response(full(api, aborted))
 
 

@@ -117,7 +117,7 @@ BODY_NAMES = {
 }
 
 _SPEC = "INVALID_DEPLOYMENT_SPEC"
-_STEER = {400: f"{_SPEC}: malformed body", 409: "The rollout is not in a state that allows it."}
+_STEER = {400: f"{_SPEC}: the rollout is past what was asked for, or the body is malformed"}
 
 # To add an endpoint: a function in a file of its noun, a row here (fixed paths before those with a name, the busy ones
 # first), models in schemas.py, a heading `METHOD path` in docs/api.md. tests/contracts/test_routes.py then covers it.

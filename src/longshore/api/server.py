@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Any
 
 import uvicorn
+import uvicorn.server
 from fastapi import FastAPI
 
 #: seconds that connections may take to end once stopping is announced; with it the manager exits within 5 s of SIGTERM
@@ -21,6 +23,17 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Until SIGTERM or SIGINT, and return then. uvicorn would raise the signal again and nothing be tidied up."""
+        loop = asyncio.get_running_loop()
+        for number in uvicorn.server.HANDLED_SIGNALS:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            await self._serve(sockets)
+        finally:
+            for number in uvicorn.server.HANDLED_SIGNALS:
+                loop.remove_signal_handler(number)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.state.stopping.set()

@@ -6,9 +6,9 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from starlette.requests import Request
@@ -20,7 +20,14 @@ from longshore.api.wire import rollout_failure, rollout_json, step_json
 from longshore.errors import InternalError, Issue, SpecInvalid
 from longshore.model import Rollout
 
+T = TypeVar("T")
+
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class Stopping(InternalError):
+    """The manager is stopping; ask again when it has started."""
+
 
 #: one request at a time for each key, from looking the key up until it is bound to its rollout
 _LOCKS: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -28,20 +35,32 @@ _LOCKS: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary
 
 async def over(api: Api, rollout_id: str) -> Rollout:
     """The rollout once it is over. Raises InternalError when the manager stops before that."""
-    outcome = asyncio.ensure_future(api.service.outcome(rollout_id))
+    try:
+        return await unless_stopping(api, api.service.outcome(rollout_id))
+    except Stopping:
+        raise Stopping(
+            f"The manager is stopping. Rollout {rollout_id} is kept and goes on when it starts again: "
+            "ask for the rollout then.",
+            rollout_id=rollout_id,
+        ) from None
+
+
+async def unless_stopping(api: Api, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns. Raises Stopping, and cancels the work, when the manager stops before that.
+
+    For whatever may take longer than a stopping manager has. What is cancelled is safe to ask for again, or a mere
+    wait: rollouts have tasks of their own.
+    """
+    task = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(api.stopping.wait())
     try:
-        await asyncio.wait({outcome, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if outcome.done():
-            return outcome.result()
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
     finally:
-        outcome.cancel()
+        task.cancel()
         stopping.cancel()
-    raise InternalError(
-        f"The manager is stopping. Rollout {rollout_id} is kept and goes on when it starts again: "
-        "ask for the rollout then.",
-        rollout_id=rollout_id,
-    )
+    raise Stopping
 
 
 async def start_once(request: Request, body: Any, start: Callable[[], Awaitable[Rollout]]) -> str:
