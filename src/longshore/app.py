@@ -71,7 +71,8 @@ def run(settings: Settings) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
     )
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    for chatty in ("httpx2", "uvicorn"):  # a line for each probe and each socket says nothing to an operator
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))
 
@@ -161,6 +162,7 @@ def _world(
 
     first, _, last = settings.instance_ports.partition("-")
     logs = settings.data_dir / "logs"
+    ports = PortRange(int(first), int(last))
     fleet = Fleet(
         store=store,
         clock=clock,
@@ -168,7 +170,7 @@ def _world(
         user_of=user_of,
         board=board,
         prober=probes,
-        ports=PortRange(int(first), int(last)),
+        ports=ports,
         log_path=lambda deployment, instance: logs / deployment / f"{instance}.log",
     )
     return World(
@@ -178,6 +180,7 @@ def _world(
         board=board,
         fleet=fleet,
         router=router,
+        ports=ports,
         artifact_limits=settings.artifacts.limits(),
         keep_releases=settings.keep_releases,
         logs=logs,

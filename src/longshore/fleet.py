@@ -20,7 +20,7 @@ from longshore.durations import format_duration
 from longshore.health.board import Board
 from longshore.health.probes import Check, ProbeResult, ReadyResult
 from longshore.model import Instance, InstanceState, Routing, Spec
-from longshore.ports import PortRange, is_free
+from longshore.ports import PortRange
 from longshore.routers.base import Target, TargetPool, Traffic
 from longshore.store import Store
 
@@ -84,7 +84,7 @@ class Fleet:
                 return found
         port = known.port if known is not None else None
         routed = spec.public_port is not None
-        if routed and (port is None or not is_free(port)):
+        if routed and (port is None or not self._ports.is_free(port)):
             port = self._ports.free(self._store.ports_in_use())
         instance = Instance(
             id=id,

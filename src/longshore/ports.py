@@ -25,12 +25,16 @@ class PortRange:
         start = random.randrange(size)
         for offset in range(size):
             port = self.first + (start + offset) % size
-            if port not in taken and is_free(port):
+            if port not in taken and self.is_free(port):
                 return port
         raise DriverError(
             f"No free port between {self.first} and {self.last}: widen instance_ports in the configuration, "
             "or delete deployments that are no longer needed."
         )
+
+    def is_free(self, port: int) -> bool:
+        """Whether a server could listen on it now, on any address."""
+        return is_free(port)
 
 
 def is_free(port: int, host: str = "0.0.0.0") -> bool:

@@ -18,6 +18,10 @@ def write_commit(store: Store, rollout: Rollout, step: Commit, now: float) -> No
     command = rollout.spec.command if rollout.spec.command is not None else release.command
     release = replace(release, spec=rollout.spec, command=command or None, healthy_at=release.healthy_at or now)
     store.save_release(release)
+    for id in step.instances:
+        instance = store.instance(id)
+        if instance is not None and instance.retire_at is not None:
+            store.save_instance(replace(instance, retire_at=None))  # it was kept warm, and is needed again
     port = rollout.spec.public_port if release.runs else None
     store.save_deployment(
         replace(

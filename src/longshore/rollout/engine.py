@@ -80,6 +80,9 @@ class Engine:
         """Undo every step that was begun and is not undone yet, last one first."""
         journal = Journal(self._world, rollout, plan)
         records = self._world.store.journal(rollout.id)
+        for record in records:
+            if record.status is StepStatus.running and not record.undo:
+                journal.fail(record, "interrupted: the manager was stopped while this step ran")
         begun = {record.position for record in records if not record.undo}
         undone = {record.position for record in records if record.undo and record.status is StepStatus.completed}
         for position in sorted(begun - undone, reverse=True):

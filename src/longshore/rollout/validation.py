@@ -14,7 +14,6 @@ from longshore.errors import ArtifactNotFound, DependencyUnknown, Issue, SpecInv
 from longshore.files import PRE_LONGSHORE, FilesError
 from longshore.fleet import base_environment
 from longshore.model import Deployment, Health, ReleaseState, Spec
-from longshore.ports import is_free
 from longshore.rollout.reports import Validation
 from longshore.rollout.request import Request
 from longshore.rollout.strategies import STRATEGIES
@@ -130,9 +129,7 @@ def _version(world: World, spec: Spec, scan: Scan | None, findings: Findings) ->
         )
 
 
-def _place(
-    world: World, request: Request, spec: Spec, deployment: Deployment | None, findings: Findings
-) -> None:
+def _place(world: World, request: Request, spec: Spec, deployment: Deployment | None, findings: Findings) -> None:
     settled = deployment is not None and deployment.current_version is not None
     if settled and deployment is not None:
         if spec.environment != deployment.environment:
@@ -245,7 +242,9 @@ def _port(
         if other.name != spec.name and other.public_port == port:
             findings.refuse(at, f"{port} is the public port of {other.name}: choose another")
             return
-    if (deployment is None or deployment.routing is None or deployment.routing.port != port) and not is_free(port):
+    if (deployment is None or deployment.routing is None or deployment.routing.port != port) and not (
+        world.ports.is_free(port)
+    ):
         findings.refuse(at, f"port {port} is in use by another program, or needs privileges: free it or choose another")
 
 
@@ -270,9 +269,7 @@ def _strategy(world: World, spec: Spec, findings: Findings, *, runs: bool) -> No
         findings.warn("replicas", f"rolling with 1 replica: the only instance {what}")
 
 
-def _command(
-    spec: Spec, scan: Scan, command: str | tuple[str, ...] | None, findings: Findings
-) -> None:
+def _command(spec: Spec, scan: Scan, command: str | tuple[str, ...] | None, findings: Findings) -> None:
     if command is None:
         findings.warn(
             "command",

@@ -15,6 +15,7 @@ from longshore.files import WorkingDirectory
 from longshore.fleet import Fleet, base_environment
 from longshore.health.board import Board
 from longshore.model import Health, Spec
+from longshore.ports import PortRange
 from longshore.routers.base import Router
 from longshore.store import Store
 
@@ -29,6 +30,7 @@ class World:
     board: Board
     fleet: Fleet
     router: Router
+    ports: PortRange
     artifact_limits: Limits
     keep_releases: int
     logs: Path

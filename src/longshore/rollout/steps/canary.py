@@ -63,19 +63,22 @@ class WatchCanary(Step):
                         f"The candidate was judged worse at {self.weight} %: {judgement.reason}",
                         cause=judgement.reason,
                     )
-                if judgement.reason != said and ends is not None:
+                if judgement.verdict is not Verdict.inconclusive and judgement.reason != said:
                     said = judgement.reason
-                    context.say(f"{max(0.0, left):.0f} s left: {said}")
+                    context.say(said)
                 if promoted.done():
                     return f"promoted by hand: {judgement.reason}"
                 if ends is not None and world.clock.monotonic() >= ends:
                     break
         finally:
             promoted.cancel()
-        if judgement.verdict is Verdict.inconclusive and self.candidate is not None:
-            context.say(f"warning: judged on health alone, {judgement.reason}")
+        if self.candidate is None:
+            return "healthy; nothing is routed, so there are no figures"
+        if self.weight == 100:
+            return "healthy; with all the traffic on the candidate there is nothing to compare it with"
+        if judgement.verdict is Verdict.inconclusive:
             return f"warning: judged on health alone: {judgement.reason}"
-        return judgement.reason if self.candidate is not None else "healthy; nothing is routed, so no figures"
+        return judgement.reason
 
     async def _read(self, context: Context) -> tuple[Figures | None, Figures | None]:
         if self.stable is None or self.candidate is None:

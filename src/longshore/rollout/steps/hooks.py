@@ -25,6 +25,8 @@ class RunHooks(Step):
 
     def describe(self) -> str:
         count = len(self.commands)
+        if not count:
+            return f"no {self.phase.replace('_', '-')} hooks"
         return f"run {count} {self.phase.replace('_', '-')} hook{'s' if count != 1 else ''}"
 
     def bound(self, spec: Spec) -> float | None:
@@ -45,6 +47,8 @@ class RunHooks(Step):
                 if self.tolerant:
                     raise StepWarning(f"{message}: {cause}")
                 raise HookFailed(message, cause=cause)
+        if not self.commands:
+            return self.describe()
         said = "\n".join(output)
         return f"{len(self.commands)} hook{'s' if len(self.commands) != 1 else ''} ran" + (f":\n{said}" if said else "")
 

@@ -70,14 +70,14 @@ class StopInstances(Step):
         return f"stopped {counted(self.instances)}"
 
     async def undo(self, context: Context) -> str:
+        # All of them, whatever their rows say: one may have been stopped without that having been written down.
         fleet = context.world.fleet
-        stopped = tuple(id for id in self.instances if not fleet.is_running(id))
-        if not stopped:
-            return ""
-        await asyncio.gather(*(fleet.start_again(id) for id in stopped))
+        await asyncio.gather(*(fleet.start_again(id) for id in self.instances))
         late = [
             outcome
-            for outcome in await asyncio.gather(*(fleet.await_ready(id) for id in stopped), return_exceptions=True)
+            for outcome in await asyncio.gather(
+                *(fleet.await_ready(id) for id in self.instances), return_exceptions=True
+            )
             if isinstance(outcome, BaseException)
         ]
         for outcome in late:
@@ -85,7 +85,9 @@ class StopInstances(Step):
                 raise outcome
             # The committed version is where we must end up, ready or not: the monitor goes on with it from there.
             context.say(f"warning: {outcome}")
-        return f"started {counted(stopped)} again" + (f", {len(late)} not ready yet" if late else "")
+        return f"{counted(self.instances)} of the old version run again" + (
+            f", {len(late)} not ready yet" if late else ""
+        )
 
 
 @dataclass(frozen=True)
