@@ -56,6 +56,18 @@ async def test_an_instance_over_its_memory_limit_is_killed(limited: ProcessDrive
     handle = await limited.start(launch_of(tmp_path, eater, resources=Resources(memory=48 << 20)), ignore)
     assert await limited.exited(handle) == Exit(-9)
     assert "it went over its memory limit" in (await limited.inspect(handle)).message
+    await limited.stop(handle, 0)
+
+
+async def test_an_instance_that_keeps_crashing_leaves_no_trail_of_groups(
+    limited: ProcessDriver, tmp_path: Path
+) -> None:
+    for _ in range(3):
+        handle = await limited.start(launch_of(tmp_path, "exit 1", resources=Resources(tasks=9)), ignore)
+        await limited.exited(handle)
+    group = Path(handle["cgroups"][0])
+    assert [entry for entry in group.parent.iterdir() if entry.is_dir()] == [group]
+    await limited.stop(handle, 0)
 
 
 async def test_an_instance_cannot_have_more_tasks_than_allowed(limited: ProcessDriver, tmp_path: Path) -> None:

@@ -86,6 +86,14 @@ class Cgroups:
             )
         )
 
+    def sweep(self, prefix: str = "") -> None:
+        """Remove the groups of this manager whose name starts with `prefix` and that hold no process: those of
+        instances that ended by themselves and were never stopped. Not while one of them is being started."""
+        for base in {hierarchy.base for hierarchy in self.available.values()}:
+            with contextlib.suppress(OSError):
+                # A group that holds a process, or another group, refuses to be removed.
+                self._discard(group for group in (base / self._parent).iterdir() if group.name.startswith(prefix))
+
     # --- private
 
     def _limit(self, hierarchy: Hierarchy, leaf: str, limit: float) -> Path:
@@ -101,8 +109,9 @@ class Cgroups:
 
     def _discard(self, groups: Iterable[Path]) -> None:
         for group in groups:
-            with contextlib.suppress(OSError):
-                group.rmdir()
+            if group.is_dir():
+                with contextlib.suppress(OSError):
+                    group.rmdir()
 
 
 def pids(groups: Iterable[Path]) -> frozenset[int]:

@@ -7,13 +7,16 @@ program that overwrites its environment block to set its title is found by its s
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from longshore.drivers.identity import Stat, read_stat
+from longshore.drivers.identity import Stat, read_stat, uptime
 
 #: state LISTEN in /proc/net/tcp (include/net/tcp_states.h)
 LISTEN = b"0A"
+#: looks at a young process whose environment cannot be read yet, seconds between them, and seconds it counts as young
+EXEC_ROUNDS, EXEC_PAUSE_S, YOUNG_S = 20, 0.01, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +79,25 @@ def members(circle: Circle, also: Iterable[int] = ()) -> list[Stat]:
 
 
 def marked(prefix: bytes) -> Iterator[tuple[Stat, str]]:
-    """Living processes whose environment has an entry that starts with `prefix`, and the rest of that entry."""
+    """Living processes whose environment has an entry that starts with `prefix`, and the rest of that entry.
+
+    Takes up to EXEC_ROUNDS * EXEC_PAUSE_S more where something has only just been started.
+    """
     needle = b"\0" + prefix
+    unsettled: list[Stat] = []
     for stat in processes():
-        if stat.dead:
-            continue
         block = environment(stat.pid)
-        begin = block.find(needle)
-        if begin >= 0:
-            begin += len(needle)
-            yield stat, block[begin : block.index(b"\0", begin)].decode("utf-8", "replace")
+        if (value := _entry(block, needle)) is not None:
+            yield stat, value
+        elif _in_exec(stat, block):
+            unsettled.append(stat)
+    for _ in range(EXEC_ROUNDS):
+        if not unsettled:
+            return
+        time.sleep(EXEC_PAUSE_S)
+        blocks = [(stat, environment(stat.pid)) for stat in unsettled if read_stat(stat.pid) == stat]
+        yield from ((stat, value) for stat, block in blocks if (value := _entry(block, needle)) is not None)
+        unsettled = [stat for stat, block in blocks if _in_exec(stat, block)]
 
 
 def listening(pids: Iterable[int]) -> frozenset[int]:
@@ -107,6 +119,20 @@ def listening(pids: Iterable[int]) -> frozenset[int]:
 
 
 # --- private
+
+
+def _entry(block: bytes, needle: bytes) -> str | None:
+    begin = block.find(needle)
+    if begin < 0:
+        return None
+    begin += len(needle)
+    return block[begin : block.index(b"\0", begin)].decode("utf-8", "replace")
+
+
+def _in_exec(stat: Stat, block: bytes) -> bool:
+    """Whether a process may be one of ours in the middle of its exec: the kernel closes descriptors, by which the
+    starter knows that it worked, shortly before the new environment can be read (fs/exec.c, fs/binfmt_elf.c)."""
+    return not block.strip(b"\0") and not stat.dead and stat.sid == stat.pid and uptime(stat.start_time) < YOUNG_S
 
 
 def _sockets(pid: int) -> Iterator[bytes]:

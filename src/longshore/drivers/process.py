@@ -155,7 +155,9 @@ class ProcessDriver:
         if user is not None:
             environment = {"HOME": user.home, "USER": user.name, "LOGNAME": user.name} | environment
         environment[MARK] = mark
-        # The launch is part of the name: a leaf is never shared with what is left of an earlier start.
+        # The launch is part of the name: a leaf is never shared with what is left of an earlier start. Those of the
+        # same instance that ended and was not stopped go now, so that one that keeps crashing leaves no trail.
+        self._cgroups.sweep(f"{launch.instance}.")
         leaf = f"{launch.instance}.{launch.launch_id[-8:]}"
         return Program(
             argv=argv_of(launch.command),
