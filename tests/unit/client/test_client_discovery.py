@@ -1,8 +1,10 @@
 import json
+import os
+import subprocess
 
 import pytest
 
-from longshore.client import ClientError, ManagerUnreachable, discover
+from longshore.client import ClientError, Longshore, ManagerUnreachable, discover
 
 
 @pytest.fixture
@@ -65,3 +67,17 @@ def test_a_url_that_is_none_is_refused(tmp_path, url):
                                             ("http://app.localhost", True), ("http://10.0.0.1", False)])  # fmt: skip
 def test_loopback_is_told_by_the_name_alone(tmp_path, url, local):
     assert discover(url, data_dir=tmp_path, environ={}).is_local is local
+
+
+def test_a_manager_whose_process_has_ended_is_told_from_one_that_is_silent(tmp_path, monkeypatch):
+    monkeypatch.delenv("LONGSHORE_URL", raising=False)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (tmp_path / "server.json").write_text(json.dumps({"url": "http://127.0.0.1:1", "pid": ended.pid}))
+    with (
+        Longshore(data_dir=tmp_path) as client,
+        pytest.raises(ManagerUnreachable, match=rf"process {ended.pid}, named in .*server\.json, has ended"),
+    ):
+        client.get("shop")
+    (tmp_path / "server.json").write_text(json.dumps({"url": "http://127.0.0.1:1", "pid": os.getpid()}))
+    assert not discover(data_dir=tmp_path, environ={}).is_stale
