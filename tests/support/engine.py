@@ -113,6 +113,9 @@ class Directory:
     def is_foreign(self) -> bool:
         return False
 
+    def sweep_staging(self) -> list[str]:
+        return []
+
 
 class Mortal:
     """Passes every call on while the manager lives, and lets the lab look at the world after each."""

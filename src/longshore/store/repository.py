@@ -45,6 +45,8 @@ class Store:
         self.clock = clock
         self.manager_id = ""
         self._revisions: dict[str, int] = {}
+        #: grows with every change of anything, and with what touch() is told
+        self.changes = 0
 
     def take_over(self) -> None:
         self.manager_id, _ = self.db.take_over()
@@ -61,6 +63,7 @@ class Store:
     def touch(self, name: str) -> None:
         """What is shown of this deployment may have changed."""
         self._revisions[name] = self._revisions.get(name, 0) + 1
+        self.changes += 1
 
     # ------------------------------------------------------------------------------------------------ deployments
 
@@ -464,13 +467,19 @@ class Store:
         self.db.write("DELETE FROM idempotency WHERE created_at < :limit", {"limit": older_than})
 
     def trim_events(self, deployment: str, keep: int) -> None:
-        """Drop all but the newest `keep` events of a deployment."""
-        self._write(
-            deployment,
-            "DELETE FROM events WHERE deployment = :name AND id <= (SELECT id FROM events WHERE deployment = :name "
-            "ORDER BY id DESC LIMIT 1 OFFSET :keep)",
+        """Drop all but the newest `keep` events of a deployment; writes nothing where there are no more."""
+        oldest = self.db.one(
+            "SELECT id FROM events WHERE deployment = :name ORDER BY id DESC LIMIT 1 OFFSET :keep",
             name=deployment,
             keep=keep,
+        )
+        if oldest is None:
+            return
+        self._write(
+            deployment,
+            "DELETE FROM events WHERE deployment = :name AND id <= :id",
+            name=deployment,
+            id=oldest["id"],
         )
 
     # --- private
