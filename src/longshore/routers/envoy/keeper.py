@@ -151,5 +151,8 @@ class Keeper:
         for name, resource in list(self.refused.items()):
             with contextlib.suppress(Refused):
                 await self._files.listeners.change(put={name: resource})
-                self.refused.pop(name, None)
+                if self.refused.pop(name, None) is None:
+                    # The deployment was removed, or moved to another port, while this was under way.
+                    await self._files.listeners.change(drop=[name])
+                    continue
                 self._on_event("info", f"port {name.rpartition('.')[2]} of {name.rpartition('.')[0]} is free again")

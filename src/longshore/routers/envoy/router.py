@@ -24,7 +24,7 @@ from longshore.routers.envoy.locate import envoy_binary, envoy_version
 from longshore.routers.envoy.logs import refusal
 from longshore.routers.envoy.moves import check, plan_move
 from longshore.routers.envoy.process import EnvoyProcess, private_directory
-from longshore.routers.envoy.resources import PLACEHOLDER, held_pool, listener_name, virtual_host
+from longshore.routers.envoy.resources import PLACEHOLDER, held_pool, virtual_host
 from longshore.routers.envoy.restore import restore
 from longshore.routers.envoy.socket_path import socket_path
 from longshore.routers.envoy.stages import Stages
@@ -119,7 +119,7 @@ class EnvoyRouter:
                 await self._stages.undo(move, host, ports)
                 raise
             await self._stages.hush(name, but=traffic.port)
-            self._keeper.refused.pop(listener_name(name, traffic.port), None)
+            self._keeper.forget(name)
             self._applied[name] = traffic
             self._aliases.set(name, move.aliases)
 
