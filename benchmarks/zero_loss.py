@@ -1,4 +1,5 @@
-"""Every strategy, each with an upgrade, a rollback and a rollout that fails, under all the load the machine can make.
+"""Every strategy: an upgrade, a rollout that fails, one that is aborted on its way, a rollback; under all the load that
+the machine can make.
 
 32 keep-alive connections without a pause, a quarter of it POSTs; 4 WebSockets, 4 event streams and 4 requests of four
 seconds all the while. The application dies at once on SIGTERM. Anything but the right, complete 2xx answer is a loss.
@@ -8,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from itertools import count
 
 from harness import Figure, main
 
-from longshore.client import HealthCheckFailed
+from longshore.client import ApiError, HealthCheckFailed
 from longshore.demo.ledger import Ledger
 from longshore.demo.load import Load, Mix
 from longshore.demo.stage import NAME, Stage, open_stage
@@ -23,8 +25,10 @@ REPLICAS = 3
 #: A machine at its limit answers health checks late: that is load, not illness.
 CHECKS = {"interval": "2s", "timeout": "2s", "deadline": "30s", "healthy_threshold": 1}
 QUICK_TO_JUDGE = {**CHECKS, "deadline": "2s"}
-#: seconds after each act before it is counted up: longer than the requests that are held
-AFTER_S = 1.0
+#: how far an unwanted rollout has come when it is aborted
+ABORT_AT_PCT = 45
+#: seconds after each act before it is counted up: Envoy passes the end of a WebSocket on up to a second late
+AFTER_S = 1.5
 
 
 async def measure() -> list[Figure]:
@@ -50,8 +54,8 @@ async def measure() -> list[Figure]:
 
 
 async def acts(stage: Stage, strategy: str, versions: count[int], ledger: Ledger, lost: Counter[str]) -> None:
-    """An upgrade, a rollout that fails, and a rollback of the upgrade, by one strategy."""
-    good, bad = f"{next(versions)}.0", f"{next(versions)}.0-broken"
+    """An upgrade, a rollout that fails, one that is aborted, and a rollback, by one strategy."""
+    good, bad, unwanted = f"{next(versions)}.0", f"{next(versions)}.0-broken", f"{next(versions)}.0-unwanted"
 
     async def counted(act: str, first: int) -> None:
         await asyncio.sleep(AFTER_S)
@@ -70,8 +74,26 @@ async def acts(stage: Stage, strategy: str, versions: count[int], ledger: Ledger
         raise RuntimeError(f"{bad} never became healthy and was rolled out all the same")
     await counted("failed rollout", first)
     first = len(ledger)
+    await abort_on_the_way(stage, unwanted, strategy)
+    await counted("aborted rollout", first)
+    first = len(ledger)
     await stage.client.rollback(NAME)
     await counted("rollback", first)
+
+
+async def abort_on_the_way(stage: Stage, version: str, strategy: str) -> None:
+    """Both versions serve when it is undone; where the commit came first, the new one stays."""
+    client = stage.client
+    rollout = await client.deploy(stage.spec(version, strategy, replicas=REPLICAS, health_check=CHECKS), wait=False)
+    async for message in client.watch(NAME, rollout.id):
+        if message.progress_pct >= ABORT_AT_PCT:
+            break
+    # Past its commit a rollout is only finished, and says so.
+    with suppress(ApiError):
+        await client.abort(NAME, rollout.id, reason="the benchmark changed its mind")
+    over = await client.wait(NAME, rollout.id, timeout=120)
+    if over.status not in ("succeeded", "unwound"):
+        raise RuntimeError(f"the aborted rollout ended {over.status}: {over.message}")
 
 
 async def deploy(stage: Stage, version: str, strategy: str, *, broken: bool = False) -> None:

@@ -21,8 +21,8 @@ from longshore.demo.view import View
 
 #: Enough to notice anything, little enough to leave a small machine room for three versions, a manager and a proxy.
 MIX = Mix(pause_s=0.015)
-#: seconds after each scene before it is counted up: what it broke may show a moment later
-CURTAIN_S = 0.5
+#: seconds after each scene before it is counted up: Envoy passes the end of a WebSocket on up to a second late
+CURTAIN_S = 1.2
 #: failed requests that are listed one by one
 LISTED = 10
 
@@ -38,9 +38,11 @@ async def demo(console: Console) -> int:
             f"WebSockets, {MIX.streams} event streams and {MIX.slow} requests that take {MIX.held_s:g} s each",
             highlight=False,
         )
-        with View((OPENING, *SCENES), ledger, console) as view:
-            played = await show(stage, view, ledger)
-        console.print("taking everything down …", highlight=False)
+        try:
+            with View((OPENING, *SCENES), ledger, console) as view:
+                played = await show(stage, view, ledger)
+        finally:
+            console.print("taking everything down …", highlight=False)
     return verdict(console, view, ledger, played, time.monotonic() - began)
 
 
@@ -73,6 +75,9 @@ def verdict(console: Console, view: View, ledger: Ledger, played: bool, seconds:
     total = ledger.summary()
     if not console.is_terminal:
         console.print(view.table())
+    for row in view.rows:
+        if row.failed:
+            console.print(f"{row.scene.title}: {row.result}", style="bold red", markup=False)
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in total.kinds.most_common())
     console.print(f"{total.sent:,} requests ({kinds}) in {seconds:.0f} s, everything included", highlight=False)
     if total.failed:

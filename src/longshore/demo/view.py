@@ -116,7 +116,8 @@ class View:
     def table(self) -> Table:
         table = Table(expand=True, border_style="dim", header_style="bold")
         table.add_column("scene", no_wrap=True)
-        table.add_column("result", ratio=1)
+        # One line each, so that all of it fits a terminal of 24 lines.
+        table.add_column("result", ratio=1, no_wrap=True, overflow="ellipsis")
         for name in ("seconds", "requests", "failed", "p99 ms"):
             table.add_column(name, justify="right", no_wrap=True)
         for row in self.rows:
@@ -126,8 +127,8 @@ class View:
     def _cells(self, row: Row) -> tuple[RenderableType, ...]:
         if row is self._current:
             self._spinner.update(text=Text(self._step or row.scene.about, style="italic", overflow="ellipsis"))
-            bar = ProgressBar(100, self._percent, width=10)
-            return Group(self._spinner, bar), f"{row.seconds or time.monotonic() - row.began:.1f}", "", "", ""
+            going_on = Group(self._spinner, ProgressBar(100, self._percent, width=40))
+            return going_on, f"{row.seconds or time.monotonic() - row.began:.1f}", "", "", ""
         if row.summary is None:
             return Text(row.scene.about, style="dim"), "", "", "", ""
         result = Text(f"✗ {row.result}" if row.failed else f"✓ {row.result}", style="red" if row.failed else "green")
