@@ -222,9 +222,8 @@ class Fleet:
                 log,
             )
         if instance.port is not None and not ports:
-            silent = f"it does not listen on its port {instance.port} (PORT)"
-            return NotReady(f"{who} {within}: {silent}. {result.reason}", log)
-        return NotReady(f"{who} {within}: {result.reason}", log)
+            return NotReady(f"{who} {within}: it does not listen on its port {instance.port} (PORT).", log)
+        return NotReady(f"{who} {within}: {result.last.message if result.last is not None else result.reason}", log)
 
     async def await_check(self, check: Check, spec: Spec) -> ProbeResult:
         """Ask until it passes, as often as makes a ready instance unready; a URL elsewhere until the deadline."""

@@ -22,8 +22,11 @@ UNREADABLE: Any = object()
 #: NUL and the C0 and C1 controls but tab and line ends; lone surrogates, which no encoding can carry
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _LINE_BREAKING = re.compile(r"[\t\n\r]")
+#: the same for the schema, where half characters cannot occur
+_CONTROLS = r"\u0000-\u001f\u007f-\u009f"
+_CONTROLS_BUT_LINES = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
 _SIZE = re.compile(r"^(\d{1,15})(?:([KMGT])i?B?)?$")
-_PERCENT = re.compile(r"^(\d{1,3})%$")
+_PERCENT = re.compile(r"^(100|[0-9]{1,2})%$")
 
 #: powers of 1024, as systemd and Docker read them
 _UNITS = {None: 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -90,8 +93,12 @@ class Text(Leaf):
 
     def schema(self) -> dict[str, Any]:
         schema: dict[str, Any] = {"type": "string", "maxLength": self.longest}
+        refused = _CONTROLS_BUT_LINES if self.lines else _CONTROLS
         if self.pattern is not None:
             schema["pattern"] = f"^(?:{self.pattern})$"
+        else:
+            visible = "" if self.empty else rf"[^\s{refused}][^{refused}]*"
+            schema["pattern"] = f"^[^{refused}]*{visible}$"
         if not self.empty:
             schema["minLength"] = 1
         return schema
@@ -220,7 +227,7 @@ class CountOrPercent(Leaf):
     most: int
 
     def of(self, value: object) -> int | str:
-        if isinstance(value, str) and (match := _PERCENT.match(value)) and int(match[1]) <= 100:
+        if isinstance(value, str) and _PERCENT.match(value):
             return value
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= self.most:
             return value

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from longshore.api import deployments, events, logs, meta, metrics, rollouts, schemas
-from longshore.api.wire_request import BODIES
+from longshore.api.wire_request import BODIES, RESERVED_NAMES
 
 _ROOT = "/api/v1/deployments"
 _ONE = f"{_ROOT}/{{name}}"
@@ -22,8 +22,8 @@ _ROLLOUT = f"{_ONE}/rollouts/{{rollout_id}}"
 PROGRESS_PATH = f"{_ONE}/progress"
 
 _ASYNC = (
-    ("Prefer", "`respond-async`: answer 202 with the rollout as soon as it has begun.", "respond-async"),
-    ("Idempotency-Key", "The same key with the same body runs nothing again. Kept for 24 h.", "4f2b6c1e"),
+    ("Prefer", "`respond-async`: answer 202 with the rollout as soon as it has begun.", ".*"),
+    ("Idempotency-Key", "The same key with the same body runs nothing again. Kept for 24 h.", "[!-~]{1,255}"),
 )
 
 
@@ -44,6 +44,7 @@ class Row:
     tag: str = "deployments"
     open_to_all: bool = False
     media: str = "application/json"
+    #: (name, what it does, pattern) of request headers
     headers: tuple[tuple[str, str, str], ...] = ()
 
     @property
@@ -71,7 +72,8 @@ class Row:
             if model is not None:
                 documented[status]["model"] = model
             else:
-                documented[status]["content"] = {self.media: {"schema": {"type": "string"}}}
+                kind = "object" if self.media == "application/json" else "string"
+                documented[status]["content"] = {self.media: {"schema": {"type": kind}}}
         for status, when in sorted({**self._usual_errors(), **self.errors}.items()):
             if status not in documented:
                 documented[status] = {"description": when, "model": schemas.Error}
@@ -97,8 +99,8 @@ class Row:
         if self.headers:
             extra["parameters"] = [
                 {"name": name, "in": "header", "required": False, "description": about,
-                 "schema": {"type": "string"}, "example": example}
-                for name, about, example in self.headers
+                 "schema": {"type": "string", "pattern": f"^{pattern}$"}}
+                for name, about, pattern in self.headers
             ]  # fmt: skip
         if self.open_to_all:
             extra["security"] = []
@@ -159,7 +161,7 @@ ROUTES: tuple[Row, ...] = (
         {400: f"{_SPEC}: a query parameter is not valid"}, tag="events and logs"),
     Row("GET", "/api/v1/events", events.stream_events, None, "Follow the events of all deployments", {200: None},
         {400: f"{_SPEC}: a query parameter is not valid", 404: "DEPLOYMENT_NOT_FOUND"}, tag="events and logs",
-        media="text/event-stream", headers=(("Last-Event-ID", "Go on after this event.", "17"),)),
+        media="text/event-stream", headers=(("Last-Event-ID", "Go on after this event.", "[0-9]{1,18}"),)),
     Row("GET", "/healthz", meta.healthz, None, "Whether the process answers", {200: schemas.Alive}, tag="manager",
         open_to_all=True),
     Row("GET", "/readyz", meta.readyz, None, "Whether the manager takes requests", {200: schemas.Ready},
@@ -176,5 +178,8 @@ ROUTES: tuple[Row, ...] = (
 
 
 def methods_of(path: str) -> list[str]:
-    """Every method the path takes, sorted."""
-    return sorted({row.method for row in ROUTES if row.pattern.match(path)})
+    """Every method the path takes, sorted. A reserved word in the place of a name is no deployment."""
+    matches = [(row, row.pattern.match(path)) for row in ROUTES]
+    return sorted(
+        {row.method for row, match in matches if match and match.groupdict().get("name") not in RESERVED_NAMES}
+    )

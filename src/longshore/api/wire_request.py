@@ -54,7 +54,7 @@ def _canary_steps(steps: list[CanaryStep]) -> tuple[CanaryStep, ...]:
 
 _CANARY_STEP = Group(
     {
-        "weight": Field(Count(1, 100), "Percent of the requests the new version gets.", 25),
+        "weight": Field(Count(1, 100), "Percent of the requests the new version gets.", 100),
         "pause": Field(
             Either(Duration(), (("manual", "manual"),)),
             "How long it is watched at that weight; `manual` waits for promote or resume.",
@@ -123,11 +123,14 @@ DEPLOY_FIELDS: dict[str, Field] = {
     ),
     "strategy": Field(Choice(STRATEGY_NAMES), "How the new version replaces the old.", "rolling", "recreate"),
     "working_directory": Field(
-        Text(check=check_absolute), "Where releases/, current and shared/ live.", "/srv/shop", blank=True
+        Text(r"/.*", "it must be absolute, such as /srv/shop", check=check_absolute),
+        "Where releases/, current and shared/ live.",
+        "/srv/shop",
+        blank=True,
     ),
     "service_name": Field(_SERVICE, "Unit, or line of the Procfile, to run.", "web", blank=True),
     "health_check_url": Field(
-        Text(check=check_http_url),
+        Text(r"https?://\S+", "it must be such as http://localhost:8080/health", check=check_http_url),
         "Its port is the public port, its path is probed on each instance.",
         "http://localhost:8080/health",
         blank=True,
@@ -145,7 +148,9 @@ DEPLOY_FIELDS: dict[str, Field] = {
         {"LOG_LEVEL": "info"},
     ),
     "shared_paths": Field(
-        ListOf(Text(check=check_inside), unique=True), "Paths kept from release to release.", ["storage"]
+        ListOf(Text(r"[^/].*", "it must be relative, such as storage", check=check_inside), unique=True),
+        "Paths kept from release to release.",
+        ["storage"],
     ),
     "health_check": Field(_HEALTH_CHECK, "How an instance's health is asked for."),
     "rolling": Field(_ROLLING, "Bounds of a rolling rollout."),

@@ -31,6 +31,9 @@ class Manager:
     settings   LONGSHORE_* variables, over those that keep it quiet: no rate limits, public ports on the loopback only
     """
 
+    #: what it is started with; a test puts one here that can be killed at a moment of its choice
+    program: tuple[str, ...] = (sys.executable, "-m", "longshore")
+
     def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
         self.log = data_dir / "manager.log"
@@ -50,7 +53,7 @@ class Manager:
     async def start(self) -> float:
         """Start it; returns the seconds until it was ready. Raises ManagerFailed."""
         started = time.monotonic()
-        command = (sys.executable, "-m", "longshore", "serve", "--data-dir", str(self.data_dir))
+        command = (*self.program, "serve", "--data-dir", str(self.data_dir))
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command,

@@ -87,7 +87,7 @@ class Engine:
         undone = {record.position for record in records if record.undo and record.status is StepStatus.completed}
         for position in sorted(begun - undone, reverse=True):
             assert plan is not None
-            if not await self._undo(journal, plan.steps[position], position):
+            if plan.steps[position].undoable and not await self._undo(journal, plan.steps[position], position):
                 return journal.rollout
         failure = journal.rollout.failure
         journal.move(

@@ -92,6 +92,11 @@ class Step:
         if not self.name:
             object.__setattr__(self, "name", self.kind)
 
+    @property
+    def undoable(self) -> bool:
+        """Whether there can be anything to undo: the class has an undo of its own."""
+        return type(self).undo is not Step.undo
+
     def describe(self) -> str:
         """What it will do, for a plan that is shown before it runs."""
         return self.name.replace("_", " ")

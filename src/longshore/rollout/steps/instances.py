@@ -13,6 +13,18 @@ from longshore.fleet import NotReady
 from longshore.rollout.plan import Context, Step
 
 
+async def drain(context: Context, ids: tuple[str, ...]) -> str:
+    """Wait, up to drain_timeout, until these instances, which get no traffic any more, have no connection left."""
+    world, bound = context.world, context.spec.drain_timeout
+    # Our own probes are connections too: they would keep the drain waiting.
+    world.fleet.mute(ids)
+    targets = world.fleet.targets(ids)
+    left = await world.router.drained(targets, bound) if targets else frozenset()
+    if not left:
+        return "no connections left"
+    return f"after {format_duration(bound)} {len(left)} of {len(targets)} still have connections, which are cut"
+
+
 def counted(ids: tuple[str, ...]) -> str:
     return f"{len(ids)} instance{'s' if len(ids) != 1 else ''}"
 
@@ -43,9 +55,11 @@ class StartInstances(Step):
         return f"started {counted(tuple(i for i, _ in self.instances))}"
 
     async def undo(self, context: Context) -> str:
-        fleet = context.world.fleet
-        await asyncio.gather(*(fleet.retire(id, context.spec.stop_timeout) for id, _ in self.instances))
-        return f"stopped {counted(tuple(i for i, _ in self.instances))} of {self.version}"
+        fleet, ids = context.world.fleet, tuple(id for id, _ in self.instances)
+        # The traffic has been taken back by now, but what they were sent meanwhile has to end first.
+        await drain(context, ids)
+        await asyncio.gather(*(fleet.retire(id, context.spec.stop_timeout) for id in ids))
+        return f"stopped {counted(ids)} of {self.version}"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from longshore.durations import format_duration
 from longshore.errors import RolloutFailed
 from longshore.model import Routing, Spec
 from longshore.rollout.plan import Context, Step
+from longshore.rollout.steps.instances import drain
 from longshore.routers.base import RouterError
 
 
@@ -103,14 +104,4 @@ class DrainInstances(Step):
         return spec.drain_timeout + 60.0
 
     async def run(self, context: Context) -> str:
-        world, bound = context.world, context.spec.drain_timeout
-        # Our own probes are connections too: they would keep the drain waiting.
-        world.fleet.mute(self.instances)
-        targets = world.fleet.targets(self.instances)
-        left = await world.router.drained(targets, bound)
-        if left:
-            return (
-                f"after {format_duration(bound)} {len(left)} of {len(targets)} instances still have connections; "
-                "they are cut"
-            )
-        return "no connections left"
+        return await drain(context, self.instances)
