@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -44,6 +45,15 @@ async def test_a_router_knows_its_name_and_whether_it_can_be_used(router: Router
     assert fingerprint.usable
     assert fingerprint.reason
     assert router.capabilities() <= {"weights", "hold", "figures", "sticky", "drain"}
+
+
+async def test_a_manager_of_deployments_without_ports_never_loads_envoy() -> None:
+    code = (
+        "import sys, longshore.routers as r; print({'envoy', 'longshore.routers.envoy'} & set(sys.modules) or 'none')"
+    )
+    python = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    output, _ = await python.communicate()
+    assert output.split() == [b"none"]
 
 
 @pytest.mark.parametrize("router", ALL, indirect=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from longshore.routers.base import RouterError, Traffic
-from longshore.routers.envoy import EnvoyRouter, logs
+from longshore.routers.envoy import EnvoyRouter, locate, logs
 from longshore.routers.envoy.resources import virtual_host
 from support.backends import Backend, free_port
 from support.envoy import A, B, C, Events, envoy_router, needs_envoy, pool
@@ -258,6 +258,39 @@ async def test_envoy_killed_is_started_again_at_once(router: EnvoyRouter, v1: Ba
     assert [type for type, _ in events] == ["error", "warning"]
 
 
+async def test_envoy_killed_again_and_again_is_started_each_time(
+    router: EnvoyRouter, v1: Backend, events: Events
+) -> None:
+    traffic = Traffic(free_port(), pool(A, v1))
+    await router.apply("shop", traffic)
+    for turn in range(1, 5):
+        os.kill(router._process.pid or 0, signal.SIGKILL)
+        await until(lambda turn=turn: len(events) == 2 * turn, "Envoy to be started again")  # type: ignore[misc]
+    assert (await ask(traffic.port)).status == 200
+
+
+async def test_an_envoy_of_its_own_unit_is_adopted_without_a_lock(
+    router: EnvoyRouter, v1: Backend, tmp_path: Path
+) -> None:
+    traffic = Traffic(free_port(), pool(A, v1))
+    await router.apply("shop", traffic)
+    argv = router._process.command(locate.envoy_binary(None))
+    await router.shutdown()
+    unit = await asyncio.create_subprocess_exec(
+        *argv, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await until_ready(router)
+        heir = another(tmp_path, Events())
+        await heir.restore({"shop": traffic})
+        assert heir._process.pid == unit.pid
+        assert (await ask(traffic.port)).status == 200
+        await heir.close()
+    finally:
+        unit.terminate()
+        await unit.wait()
+
+
 async def test_a_change_made_while_envoy_is_away_is_in_effect_afterwards(router: EnvoyRouter, v1: Backend) -> None:
     port = free_port()
     await router.apply("shop", Traffic(port, pool(A, v1)))
@@ -360,6 +393,14 @@ async def test_the_files_are_a_constant_number(router: EnvoyRouter, v1: Backend,
         await router.apply(f"app-{number}", Traffic(free_port(), pool(A, v1)))
     watched = [p for p in (tmp_path / "envoy").glob("*.json") if "version_info" in json.loads(p.read_text())]
     assert len(watched) == 18
+
+
+async def until_ready(router: EnvoyRouter) -> None:
+    for _ in range(1000):
+        if await router._admin.ready():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("Envoy was not ready within 10 s")
 
 
 async def until(reached: Callable[[], bool], what: str, bound_s: float = 15.0) -> None:

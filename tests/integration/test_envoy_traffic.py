@@ -269,6 +269,32 @@ async def test_a_websocket_lives_through_a_flip(router: EnvoyRouter, v1: Backend
     assert await router.drained((v1.target,), 5.0) == frozenset()
 
 
+async def test_an_event_stream_lives_through_a_flip(router: EnvoyRouter, v1: Backend, v2: Backend) -> None:
+    port = free_port()
+    await router.apply("shop", Traffic(port, pool(A, v1)))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /events HTTP/1.1\r\nhost: test\r\n\r\n")
+    await asyncio.wait_for(reader.readuntil(b"data: 0\n\n"), 5.0)
+    await router.apply("shop", Traffic(port, pool(B, v2)))
+    # Each event reaches the client when it is sent: nothing on the way collects them.
+    await asyncio.wait_for(reader.readuntil(b"data: 20\n\n"), 10.0)
+    writer.close()
+    await writer.wait_closed()
+    assert await router.drained((v1.target,), 5.0) == frozenset()
+
+
+async def test_a_held_websocket_handshake_is_released(router: EnvoyRouter, v1: Backend) -> None:
+    port = free_port()
+    await router.apply("shop", Traffic(port, pool(A), hold=30.0))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /ws HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+    await until_held(router, A)
+    await router.apply("shop", Traffic(port, pool(A, v1)))
+    assert b" 101 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5.0)
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_an_application_that_closes_idle_connections_loses_no_post(router: EnvoyRouter) -> None:
     port = free_port()
     async with Backend("v1", idle_close_s=2.0) as backend:

@@ -11,6 +11,7 @@ GET  /ws          101, then echoes what it gets
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import socket
@@ -107,6 +108,8 @@ class Backend:
         if path == "/ws":
             await self._upgrade(reader, writer)
             return False
+        if path == "/events":
+            await self._stream(writer)
         if path == "/slow":
             await asyncio.sleep(float(query))
         if path == "/headers":
@@ -122,6 +125,14 @@ class Backend:
         )
         await writer.drain()
         return keep
+
+    async def _stream(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        for number in itertools.count():
+            event = f"data: {number}\n\n"
+            writer.write(f"{len(event):x}\r\n{event}\r\n".encode())
+            await writer.drain()
+            await asyncio.sleep(0.05)
 
     async def _upgrade(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = ("HTTP/1.1 101 Switching", "upgrade: websocket", "connection: upgrade", f"x-version: {self.version}")
