@@ -84,7 +84,9 @@ async def test_an_instance_gets_no_descriptor_of_the_manager(host: Host, tmp_pat
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
     try:
-        handle = await host.start(launch_of(tmp_path))
+        launch = launch_of(tmp_path)
+        handle = await host.start(launch)
+        await said(launch)  # while Python starts it opens files of its own
         log = str(tmp_path / "app.log")
         assert descriptors(handle["pid"]) == {"0": "/dev/null", "1": log, "2": log}
     finally:
