@@ -143,6 +143,18 @@ async def test_a_named_rollout_shows_no_other(running: Running, service: FakeSer
     service.finish(second)
 
 
+async def test_a_message_that_is_in_the_history_already_does_not_come_again(
+    running: Running, service: FakeService
+) -> None:
+    rollout = await deploy(running)
+    async with watching(running) as socket:
+        await receive(socket)
+        service.bus.publish(service.messages[rollout][0])
+        service.finish(rollout)
+        messages, _ = await rest(socket)
+    assert [message["seq"] for message in messages] == [2]
+
+
 async def test_an_unknown_rollout_is_4404(running: Running, service: FakeService) -> None:
     await deploy(running)
     async with watching(running, query="?rollout=nope") as socket:

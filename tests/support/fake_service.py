@@ -55,6 +55,7 @@ class FakeService:
     failure: Failure | None = None
     ends_as: RolloutStatus = RolloutStatus.unwound
     warnings: tuple[Issue, ...] = ()
+    replicas: Replicas = field(default_factory=lambda: Replicas(1, 1, 1, 1))
     #: raised by the next call of the method of that name
     raises: dict[str, Exception] = field(default_factory=dict)
     deployments: dict[str, Deployment] = field(default_factory=dict)
@@ -175,7 +176,7 @@ class FakeService:
         events = tuple(reversed([event for event in self.history if event.deployment == name]))
         return Status(
             now, now.current_version or last.version, State.deploying if running else State.healthy, Health.healthy,
-            now.updated_at, Replicas(1, 1, 1, 1), last.spec, events[:50], last if running else None,
+            now.updated_at, self.replicas, last.spec, events[:50], last if running else None,
         )  # fmt: skip
 
     def list(

@@ -101,14 +101,17 @@ async def _send_live(
     socket: WebSocket, subscription: Subscription, wait: float | None, *, only: str | None, follow: bool
 ) -> None:
     """wait: bound in seconds on the first message. only: id of the one rollout that is of interest."""
+    shown = {(message.rollout_id, message.seq) for message in subscription.history[-1:]}
     while True:
         async with asyncio.timeout(wait):
             message = await subscription.get()
-        if only is None or message.rollout_id == only:
-            await _send(socket, message)
-            if message.last and not follow:
-                return
         wait = None
+        told = any(message.rollout_id == rollout and message.seq <= seq for rollout, seq in shown)
+        if told or (only is not None and message.rollout_id != only):
+            continue
+        await _send(socket, message)
+        if message.last and not follow:
+            return
 
 
 def _in_progress(api: Api, name: str, rollout_id: str | None) -> bool:

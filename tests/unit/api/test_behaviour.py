@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from longshore.api.settings import RateLimits
 from longshore.model import Failure, RolloutStatus
+from longshore.rollout.reports import Replicas
 from support.api_client import app_of, client_of, until
 from support.fake_service import FakeService, spec
 
@@ -264,6 +265,20 @@ async def test_a_status_is_rendered_once_until_something_changes(
     service.happen("shop", "it changed")
     assert (await client.get(f"{ROOT}/shop")).status_code == 500
     assert (await client.get(f"{ROOT}/shop")).json()["events"][0]["message"] == "it changed"
+
+
+async def test_a_status_is_rendered_anew_while_an_instance_becomes_available_by_time(
+    client: httpx2.AsyncClient, service: FakeService
+) -> None:
+    service.replicas = Replicas(1, 0, 1, 1)
+    await client.post(ROOT, json=spec())
+    assert (await client.get(f"{ROOT}/shop")).json()["replicas"]["available"] == 0
+    service.replicas = Replicas(1, 1, 1, 1)
+    assert (await client.get(f"{ROOT}/shop")).json()["replicas"]["available"] == 1
+
+
+async def test_a_rollout_that_is_gone_before_it_is_over_is_merely_not_counted(app: FastAPI) -> None:
+    await app.state.api._observe("deleted with its deployment")
 
 
 async def test_a_deleted_deployment_is_gone(client: httpx2.AsyncClient) -> None:
