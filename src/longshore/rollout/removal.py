@@ -8,7 +8,7 @@ from pathlib import Path
 
 from longshore.model import Deployment
 from longshore.rollout.world import World
-from longshore.store.repository import in_progress
+from longshore.store.rollouts import in_progress
 
 
 async def remove_deployment(world: World, deployment: Deployment, *, keep_files: bool) -> None:

@@ -1,0 +1,41 @@
+"""What every part of the store has: the database, the clock, and writes that say which deployment they concern."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from longshore.clock import Clock
+from longshore.errors import InternalError
+from longshore.store.sqlite import Database
+
+
+class Base:
+    db: Database
+    clock: Clock
+
+    def __init__(self) -> None:
+        self._revisions: dict[str, int] = {}
+        #: grows with every change of anything, and with what touch() is told
+        self.changes = 0
+
+    def revision(self, name: str) -> int:
+        """Moves whenever something stored about the deployment, or told by touch(), has changed."""
+        return self._revisions.get(name, 0)
+
+    def touch(self, name: str) -> None:
+        """What is shown of this deployment may have changed."""
+        self._revisions[name] = self._revisions.get(name, 0) + 1
+        self.changes += 1
+
+    def _write(self, name: str, sql: str, /, **parameters: Any) -> int:
+        """One statement about the deployment `name`; how many rows it changed."""
+        with self.db.transaction():
+            changed = self.db.write(sql, parameters)
+            self.db.after_commit(lambda: self.touch(name))
+        return changed
+
+
+def expect(changed: int, what: str) -> None:
+    """An update that had to change one row, and did not, is an error."""
+    if changed != 1:
+        raise InternalError(f"The store has no {what}: an update that had to change one row changed {changed}.")
