@@ -100,6 +100,7 @@ async def test_a_taken_port_is_refused_with_its_holder_and_harms_nothing(router:
     async with Backend("stranger") as stranger, Load(port) as load:
         with pytest.raises(RouterError, match=rf"taken by .*{os.getpid()}.*Address already in use"):
             await router.apply("other", Traffic(stranger.port, pool(B, v1)))
+        assert await router.verify("shop", Traffic(port, pool(A, v1))) is True
         await router.apply("third", Traffic(free_port(), pool(C, v1)))
         await load.until(100)
     assert load.failures == []

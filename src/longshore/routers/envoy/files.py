@@ -10,6 +10,7 @@ refusal has one culprit.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
@@ -109,6 +110,11 @@ class ResourceFile:
                 return
             try:
                 await self._push(after)
+            except Refused:
+                # Awaited: until Envoy has it back, other deployments of this file would look as if not in effect.
+                with contextlib.suppress(RouterError):
+                    await self._push(before)
+                raise
             except RouterError:
                 if self.items != before:
                     self.write(before)
