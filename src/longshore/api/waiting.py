@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from starlette.requests import Request
 from starlette.responses import Response
 
-from longshore.api.context import Api, caller_of
+from longshore.api.context import Api, api_of, caller_of
 from longshore.api.problems import json_response
 from longshore.api.wire import rollout_failure, rollout_json, step_json
 from longshore.errors import InternalError, Issue, SpecInvalid
@@ -65,7 +65,7 @@ async def unless_stopping(api: Api, work: Coroutine[Any, Any, T]) -> T:
 
 async def start_once(request: Request, body: Any, start: Callable[[], Awaitable[Rollout]]) -> str:
     """Id of the rollout that `start` began, or that an earlier request with the same Idempotency-Key did."""
-    api, caller = request.app.state.api, caller_of(request)
+    api, caller = api_of(request), caller_of(request)
     key = request.headers.get("idempotency-key")
     if key is None:
         return await _begin(api, start)
@@ -74,7 +74,7 @@ async def start_once(request: Request, body: Any, start: Callable[[], Awaitable[
             issues=[Issue("Idempotency-Key", "must be 1 to 255 printable ASCII characters without spaces")]
         )
     async with _alone(caller.key, key):
-        earlier: str | None = api.service.idempotency_begin(key, caller.key, _fingerprint(request, body))
+        earlier = api.service.idempotency_begin(key, caller.key, _fingerprint(request, body))
         if earlier is not None:
             return earlier
         rollout_id = await _begin(api, start)
@@ -84,7 +84,7 @@ async def start_once(request: Request, body: Any, start: Callable[[], Awaitable[
 
 async def answer(request: Request, rollout_id: str, name: str, succeeded: Callable[[Rollout], Response]) -> Response:
     """Wait for the rollout and answer with what became of it; at once where `Prefer: respond-async` asks for that."""
-    api: Api = request.app.state.api
+    api = api_of(request)
     if prefers_async(request):
         rollout = api.service.rollout(name, rollout_id)
         headers = {
