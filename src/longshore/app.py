@@ -1,6 +1,6 @@
 """The composition root: everything is built here, in one order, and taken down in the reverse one.
 
-    lock the data directory → open the store → take over → restore the router → recover rollouts → serve
+lock the data directory → open the store → take over → restore the router → recover rollouts → serve
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from longshore.health.board import Board
 from longshore.health.monitor import Monitor
 from longshore.model import Spec
 from longshore.ports import PortRange
+from longshore.rollout.runner import Runner
 from longshore.rollout.service import Service
 from longshore.rollout.world import World
 from longshore.routers import ROUTERS, RouterOptions
@@ -123,14 +124,15 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
                 return drivers[settings.environment(environment).driver]
 
             world = _world(settings, store, clock, bus, board, router, driver_of)
-            service = Service(world, settings, drivers)
+            runner = Runner(world, settings)
+            service = Service(world, settings, drivers, runner)
             monitor = Monitor(world, driver_of, settings.keep_events)
             ready = asyncio.Event()
             token = None if settings.no_auth else _token(settings.data_dir)
             app = create_app(service, _api_settings(settings, token), ready=ready.is_set, version=__version__)
             await _restore_traffic(world, router)
             await monitor.sweep()
-            await service.recover()
+            await runner.recover()
             watching = asyncio.create_task(monitor.run(), name="monitor")
             ready.set()
             try:
@@ -138,7 +140,7 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
             finally:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
-                await service.close()
+                await runner.close()
                 await router.close()
         finally:
             store.close()

@@ -82,6 +82,9 @@ class Fleet:
             found = await self._find(known, spec)
             if found is not None:
                 return found
+            if known.handle is not None:
+                # Its first process has ended, but what that had started may still run, and hold the port.
+                await self._driver_of(spec.environment).stop(known.handle, spec.stop_timeout)
         port = known.port if known is not None else None
         routed = spec.public_port is not None
         if routed and (port is None or not self._ports.is_free(port)):
@@ -202,9 +205,7 @@ class Fleet:
             raise await self._not_ready(instance, spec, result, ports)
         self._board.mark(id, spec.name, ready=True, message=result.reason)
 
-    async def _not_ready(
-        self, instance: Instance, spec: Spec, result: ReadyResult, ports: frozenset[int]
-    ) -> NotReady:
+    async def _not_ready(self, instance: Instance, spec: Spec, result: ReadyResult, ports: frozenset[int]) -> NotReady:
         """What a person needs to know: did it end, listen elsewhere, not listen, or answer wrongly?"""
         driver = self._driver_of(spec.environment)
         lines = driver.logs(self._log_path(spec.name, instance.id), LOG_LINES)
@@ -213,7 +214,9 @@ class Fleet:
         assert instance.handle is not None
         inspection = await driver.inspect(instance.handle)
         if inspection.state == "exited":
-            return NotReady(f"{who} {inspection.exit or Exit(None)} before it was ready. Its log ends:\n{log}", log)
+            how = inspection.exit or Exit(None)
+            more = f" ({inspection.message})" if inspection.message and inspection.message != str(how) else ""
+            return NotReady(f"{who} {how}{more} before it was ready. Its log ends:\n{log}", log)
         within = f"was not ready within {format_duration(spec.health_check.deadline)}"
         if instance.port is not None and ports and instance.port not in ports:
             return NotReady(
@@ -314,8 +317,10 @@ class Fleet:
 
     def _spec_of(self, instance: Instance) -> Spec:
         rollout = self._store.open_rollout_of(instance.deployment)
-        if rollout is not None and rollout.version == instance.version and instance.id.startswith(
-            f"{rollout.deployment}-{rollout.number}-"
+        if (
+            rollout is not None
+            and rollout.version == instance.version
+            and instance.id.startswith(f"{rollout.deployment}-{rollout.number}-")
         ):
             return rollout.spec
         release = self._store.release(instance.deployment, instance.version)
@@ -331,5 +336,3 @@ def base_environment() -> Mapping[str, str]:
 
 def _listening(ports: frozenset[int]) -> str:
     return f"it listens on {', '.join(str(port) for port in sorted(ports))}"
-
-

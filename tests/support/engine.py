@@ -24,6 +24,7 @@ from longshore.health.probes import Check, ProbeResult, ReadyResult
 from longshore.model import InstanceState, Rollout
 from longshore.ports import PortRange
 from longshore.rollout.request import Request
+from longshore.rollout.runner import Runner
 from longshore.rollout.service import Service
 from longshore.rollout.world import World
 from longshore.routers.base import Target
@@ -208,7 +209,8 @@ class Lab:
             directory_of=lambda path: Mortal(machine.disk.directory(path), self),  # type: ignore[arg-type, return-value]
         )
         settings = Settings(data_dir=Path("/data"))
-        self.service = Service(self.world, settings, {"process": self.driver})
+        self.runner = Runner(self.world, settings)
+        self.service = Service(self.world, settings, {"process": self.driver}, self.runner)
 
     def _on_write(self, point: str) -> None:
         self.alive()
@@ -264,7 +266,7 @@ class Lab:
             }
             await self.router.restore(traffic)
             open_rollouts = self.store.open_rollouts()
-            await self.service.recover()
+            await self.runner.recover()
             for rollout in open_rollouts:
                 await self.service.outcome(rollout.id)
         except (Killed, BaseExceptionGroup):

@@ -46,6 +46,8 @@ class Watched:
     exited: asyncio.Task[None] | None = None
     handle: Mapping[str, object] | None = None
     probing: bool = False
+    #: how it ended, such as "exited with code 3"; "" while it runs
+    ended: str = ""
     #: monotonic time before which it is not started again
     not_before: float = 0.0
 
@@ -138,10 +140,10 @@ class Monitor:
         if watched.handle != instance.handle:
             if watched.exited is not None:
                 watched.exited.cancel()
-            watched.handle = instance.handle
-            watched.exited = asyncio.create_task(self._watch_end(instance))
+            watched.handle, watched.ended = instance.handle, ""
+            watched.exited = asyncio.create_task(self._watch_end(instance, watched))
         spec = self._spec(instance)
-        if spec is None or instance.id in self._world.board.muted or watched.probing:
+        if spec is None or instance.id in self._world.board.muted or watched.probing or watched.ended:
             return 1.0
         if now >= watched.next_probe:
             watched.next_probe = now + spec.health_check.interval
@@ -157,7 +159,8 @@ class Monitor:
                     return
                 result = await self._world.fleet.probe(check)
             instance = self._world.store.instance(id)
-            if instance is None or instance.handle != watched.handle or id in self._world.board.muted:
+            muted = id in self._world.board.muted
+            if instance is None or instance.handle != watched.handle or muted or watched.ended:
                 return  # what answered, or did not, is not this instance any more
             self._world.board.record(
                 id,
@@ -170,7 +173,7 @@ class Monitor:
         finally:
             watched.probing = False
 
-    async def _watch_end(self, instance: Instance) -> None:
+    async def _watch_end(self, instance: Instance, watched: Watched) -> None:
         assert instance.handle is not None
         spec = self._spec(instance)
         if spec is None:
@@ -178,6 +181,7 @@ class Monitor:
         ended = await self._driver_of(spec.environment).exited(instance.handle)
         current = self._world.store.instance(instance.id)
         if current is not None and current.handle == instance.handle:
+            watched.ended = str(ended)
             self._world.board.mark(instance.id, instance.deployment, ready=False, message=f"it {ended}")
             self._wake.set()
 
@@ -296,8 +300,7 @@ class Monitor:
         leaving = [
             i
             for i in store.instances(name)
-            if i.id not in deployment.instances
-            and (i.retire_at is None or i.retire_at <= now or not self._is_up(i))
+            if i.id not in deployment.instances and (i.retire_at is None or i.retire_at <= now or not self._is_up(i))
         ]
         gone = {instance.id for instance in leaving}
         routing = deployment.routing
@@ -399,5 +402,3 @@ class Monitor:
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-

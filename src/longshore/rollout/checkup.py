@@ -71,9 +71,7 @@ async def _service(world: World, release: Release, instances: list[Instance], dr
     return ComponentReport("service", status, f"{up} of {release.spec.replicas} instances run", checks)
 
 
-async def _endpoint(
-    world: World, release: Release, instances: list[Instance]
-) -> tuple[ComponentReport, int]:
+async def _endpoint(world: World, release: Release, instances: list[Instance]) -> tuple[ComponentReport, int]:
     """health_check_url through the public port and for each instance. Also how many instances answered."""
     spec = release.spec
     asked = [(i.id, world.fleet.check(i, spec)) for i in instances]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from longshore.model import Spec
+from longshore.model import RolloutKind, Spec
 from longshore.rollout.plan import Plan, Step, View
 from longshore.rollout.steps.artifact import FetchArtifact
 from longshore.rollout.steps.backup import CreateBackup
@@ -16,8 +16,12 @@ from longshore.rollout.strategies import STRATEGIES, parts
 
 def plan_rollout(view: View, spec: Spec, *, keep_releases: int) -> Plan:
     """The whole plan of a rollout: frame(strategy's steps)."""
-    if view.runs:
-        steps: list[Step] = STRATEGIES[spec.strategy].plan(view, spec)
+    steps: list[Step]
+    if view.kind is RolloutKind.rollback and view.current is not None and view.current.version == spec.version:
+        # An aborted or held rollout has been undone before this: what serves is what was asked for.
+        steps = [parts.commit(view, spec, parts.ids(view.serving))]
+    elif view.runs:
+        steps = STRATEGIES[spec.strategy].plan(view, spec)
     else:
         steps = files_only(view, spec)
     return frame(steps, view, spec, keep_releases=keep_releases)

@@ -21,9 +21,7 @@ class Journal:
         self.rollout = rollout
 
     def begin(self, position: int, step: Step, *, undo: bool = False) -> StepRecord:
-        record = StepRecord(
-            self.rollout.id, position, step.name, undo, StepStatus.running, self._world.clock.now()
-        )
+        record = StepRecord(self.rollout.id, position, step.name, undo, StepStatus.running, self._world.clock.now())
         with self._world.store.transaction():
             self._world.store.write_step(self.rollout.deployment, record)
             self._progress(record, "running", step.describe() if not undo else f"undo: {step.describe()}")
@@ -31,9 +29,7 @@ class Journal:
 
     def complete(self, record: StepRecord, message: str) -> None:
         with self._world.store.transaction():
-            done = replace(
-                record, status=StepStatus.completed, ended_at=self._world.clock.now(), message=message
-            )
+            done = replace(record, status=StepStatus.completed, ended_at=self._world.clock.now(), message=message)
             self._world.store.write_step(self.rollout.deployment, done)
             # A step that has to warn of something, though it is done, says so in the first word.
             if message.startswith("warning: "):

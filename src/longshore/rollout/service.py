@@ -2,9 +2,9 @@
 
 A deployment from request to answer:
 
-    deploy(request) → check: all problems at once                         SpecInvalid
-                    → store.open_rollout: one open rollout for each name  DeploymentInProgress
-                    → _drive, owned by the manager: clean up → observe → plan → save the plan → engine.run
+    deploy(request) → check: all problems at once                       SpecInvalid
+                    → runner.open: one open rollout for each name       DeploymentInProgress
+                    → runner.own: clean up → observe → plan → save the plan → engine.run
     outcome(id)     → waits for that; who stops waiting changes nothing
 """
 
@@ -17,17 +17,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from uuid_utils import uuid7
-
-from longshore.artifacts.base import Scan
 from longshore.bus import Subscription
 from longshore.drivers.base import Driver
 from longshore.errors import (
-    BackupNotFound,
-    InternalError,
-    LongshoreError,
     NotFound,
-    RolloutFailed,
     SpecInvalid,
 )
 from longshore.model import (
@@ -46,19 +39,16 @@ from longshore.model import (
     StepRecord,
 )
 from longshore.rollout.checkup import check_up
-from longshore.rollout.control import Control
-from longshore.rollout.engine import Engine, describe
 from longshore.rollout.frame import plan_rollout
-from longshore.rollout.journal import Journal
-from longshore.rollout.observe import observe, preview
-from longshore.rollout.plan import Plan, decode_plan, encode_plan
+from longshore.rollout.observe import preview
 from longshore.rollout.preview import changes, describe_plan
 from longshore.rollout.removal import remove_deployment
 from longshore.rollout.reports import HealthReport, Preview, Status, Summary, Validation
 from longshore.rollout.request import Request
+from longshore.rollout.runner import Runner
 from longshore.rollout.specs import resolve
 from longshore.rollout.status import get_deployment, health_of, read_status, summaries
-from longshore.rollout.steps import STEPS
+from longshore.rollout.targets import kept_release, version_before
 from longshore.rollout.validation import Checked, check
 from longshore.rollout.world import World
 from longshore.settings import Environment, Settings
@@ -70,11 +60,8 @@ KEYS_KEPT_S = 24 * 3600.0
 
 
 class Service:
-    def __init__(self, world: World, settings: Settings, drivers: Mapping[str, Driver]) -> None:
-        self._world, self._settings, self._drivers = world, settings, drivers
-        self._engine = Engine(world)
-        self._running: dict[str, asyncio.Task[None]] = {}
-        self._controls: dict[str, Control] = {}
+    def __init__(self, world: World, settings: Settings, drivers: Mapping[str, Driver], runner: Runner) -> None:
+        self._world, self._settings, self._drivers, self._runner = world, settings, drivers, runner
         world.ask_health = self._ask_health
         world.health_now = self.health_now
 
@@ -88,8 +75,8 @@ class Service:
         """Open the rollout and run it as the manager's own. Raises SpecInvalid and its kinds, DeploymentInProgress."""
         checked = await self._check(request)
         checked.findings.raise_if_any(checked.spec.name)
-        rollout = self._open(checked.spec, RolloutKind.deploy, caller)
-        self._own(rollout, checked.scan)
+        rollout = self._runner.open(checked.spec, RolloutKind.deploy, caller)
+        self._runner.own(rollout, checked.scan)
         return rollout
 
     async def rollback(self, name: str, version: str | None, *, caller: str) -> Rollout:
@@ -100,11 +87,13 @@ class Service:
         """
         get_deployment(self._world, name)
         if version:
-            self._target(name, version)
-        aborted = await self._abort_open(name, f"{caller} asked for a rollback")
-        deployment = get_deployment(self._world, name)
-        if aborted and deployment.current_version is not None and version in (None, "", deployment.current_version):
-            target = self._target(name, deployment.current_version)
+            kept_release(self._world, name, version)
+        undone = await self._runner.abort_open(name, f"{caller} asked for a rollback")
+        deployment, last = get_deployment(self._world, name), self._world.store.last_rollout_of(name)
+        # What was held, or could not be undone, is to be cleaned up, just as what was aborted: what serves then stays.
+        undone = undone or (last is not None and last.status in (RolloutStatus.held, RolloutStatus.stuck))
+        if undone and deployment.current_version is not None and version in (None, "", deployment.current_version):
+            target = kept_release(self._world, name, deployment.current_version)
         elif version and version == deployment.current_version:
             raise SpecInvalid(
                 f"{name} serves {version} already: there is nothing to roll back.",
@@ -113,7 +102,7 @@ class Service:
                 cause=f"{version} is the committed version",
             )
         else:
-            target = self._target(name, version or self._before(deployment))
+            target = kept_release(self._world, name, version or version_before(self._world, deployment))
         serving = self._world.store.release(name, deployment.current_version) if deployment.current_version else None
         strategy = serving.spec.strategy if serving is not None else target.spec.strategy
         spec = replace(
@@ -123,8 +112,8 @@ class Service:
             environment=deployment.environment,
             working_directory=deployment.working_directory,
         )
-        rollout = self._open(spec, RolloutKind.rollback, caller)
-        self._own(rollout, None)
+        rollout = self._runner.open(spec, RolloutKind.rollback, caller)
+        self._runner.own(rollout, None)
         return rollout
 
     async def plan(self, request: Request) -> Preview:
@@ -153,15 +142,7 @@ class Service:
 
     async def outcome(self, rollout_id: str) -> Rollout:
         """The rollout, once it is over. Cancelling the wait changes nothing."""
-        task = self._running.get(rollout_id)
-        if task is not None:
-            await asyncio.shield(task)
-        rollout = self._world.store.rollout(rollout_id)
-        if rollout is None:
-            raise NotFound(f"There is no rollout {rollout_id} (any more).")
-        if rollout.status.is_open:
-            raise InternalError(f"The rollout {rollout_id} was interrupted: the manager is stopping.")
-        return rollout
+        return await self._runner.outcome(rollout_id)
 
     # ------------------------------------------------------------------------------------- steering
 
@@ -171,26 +152,26 @@ class Service:
         why = reason or f"{caller} asked for it"
         if not self._world.store.request_abort(rollout, why):
             raise self._too_late(rollout, "abort")
-        self._control(rollout).abort(why)
+        self._runner.control(rollout).abort(why)
         return await self.outcome(rollout_id)
 
     async def pause(self, name: str, rollout_id: str, *, caller: str) -> Rollout:
         """Stop before the next step, until resume, promote or abort."""
         rollout = self._steerable(name, rollout_id, "pause")
-        self._control(rollout).pause()
+        self._runner.control(rollout).pause()
         self._world.event(name, "info", f"{caller} paused the rollout", source="control", rollout_id=rollout.id)
         return self.rollout(name, rollout_id)
 
     async def resume(self, name: str, rollout_id: str, *, caller: str) -> Rollout:
         rollout = self._steerable(name, rollout_id, "resume")
-        self._control(rollout).resume()
+        self._runner.control(rollout).resume()
         self._world.event(name, "info", f"{caller} resumed the rollout", source="control", rollout_id=rollout.id)
         return self.rollout(name, rollout_id)
 
     async def promote(self, name: str, rollout_id: str, *, caller: str) -> Rollout:
         """Skip what is left of a canary's pauses."""
         rollout = self._steerable(name, rollout_id, "promote")
-        self._control(rollout).promote()
+        self._runner.control(rollout).promote()
         self._world.event(name, "info", f"{caller} promoted the candidate", source="control", rollout_id=rollout.id)
         return self.rollout(name, rollout_id)
 
@@ -292,21 +273,7 @@ class Service:
     def idempotency_bind(self, key: str, caller: str, rollout_id: str) -> None:
         self._world.store.remember_key(caller, key, "", rollout_id)
 
-    # ------------------------------------------------------------------------------------- start and stop
-
-    async def recover(self) -> None:
-        """Called once at the start: every rollout that a manager left open is brought to its end by the one rule."""
-        for rollout in self._world.store.open_rollouts():
-            self._adopt(rollout, self._recover_one(rollout))
-
-    async def close(self) -> None:
-        """The manager stops: rollouts stay as the journal has them, for the next one to recover."""
-        tasks = [*self._running.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    # --- private: opening and driving
+    # --- private
 
     async def _check(self, request: Request) -> Checked:
         name = request.fields.get("name", "")
@@ -327,183 +294,12 @@ class Service:
         )
         return await check(self._world, request, spec, environment)
 
-    def _open(self, spec: Spec, kind: RolloutKind, caller: str) -> Rollout:
-        store, now = self._world.store, self._world.clock.now()
-        with store.transaction():
-            deployment = store.deployment(spec.name)
-            if deployment is None or deployment.current_version is None:
-                # Until something is committed the row says where the deployment is to be, and reserves that.
-                fresh = deployment or Deployment(spec.name, "", "", None, None, None, None, now, now)
-                store.save_deployment(
-                    replace(
-                        fresh,
-                        environment=spec.environment,
-                        working_directory=spec.working_directory,
-                        public_port=spec.public_port,
-                    )
-                )
-            rollout = store.open_rollout(
-                Rollout(
-                    id=str(uuid7()),
-                    deployment=spec.name,
-                    number=0,
-                    kind=kind,
-                    version=spec.version,
-                    previous_version=deployment.current_version if deployment is not None else None,
-                    strategy=spec.strategy,
-                    status=RolloutStatus.running,
-                    spec=spec,
-                    requested_by=caller,
-                    started_at=now,
-                )
-            )
-            verb = "rollback to" if kind is RolloutKind.rollback else f"{spec.strategy} deploy of"
-            Journal(self._world, rollout, None).event("info", f"{caller} started a {verb} {spec.version}")
-        return rollout
-
-    def _own(self, rollout: Rollout, scan: Scan | None) -> None:
-        self._adopt(rollout, self._drive(rollout, scan))
-
-    def _adopt(self, rollout: Rollout, work: object) -> None:
-        """The manager, not a request, holds the task."""
-        assert asyncio.iscoroutine(work)
-        self._controls.setdefault(rollout.id, Control())
-        task = asyncio.create_task(self._guarded(rollout, work), name=f"rollout {rollout.id}")
-        self._running[rollout.id] = task
-        task.add_done_callback(lambda _: self._let_go(rollout.id))
-
-    async def _guarded(self, rollout: Rollout, work: object) -> None:
-        try:
-            async with self._world.lock(rollout.deployment):
-                await work  # type: ignore[misc]
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            log.exception("the rollout %s of %s could not be brought to an end", rollout.id, rollout.deployment)
-        finally:
-            self._world.wake_monitor()
-
-    def _let_go(self, rollout_id: str) -> None:
-        self._running.pop(rollout_id, None)
-        self._controls.pop(rollout_id, None)
-
-    async def _drive(self, rollout: Rollout, scan: Scan | None) -> None:
-        try:
-            await self._clean_up_after_earlier(rollout)
-            view = await observe(
-                self._world, rollout, scan=scan, routed=self._environment(rollout.spec).router != "none"
-            )
-            plan = plan_rollout(view, rollout.spec, keep_releases=self._world.keep_releases)
-            self._world.store.save_plan(rollout, encode_plan(plan))
-        except Exception as error:
-            if not isinstance(error, LongshoreError):
-                log.exception("planning %s failed", rollout.id)
-            journal = Journal(self._world, rollout, None)
-            failure = describe(rollout, error)
-            journal.move(RolloutStatus.unwinding, failure=failure, message=failure.message)
-            await self._engine.unwind(journal.rollout, None)
-            return
-        await self._engine.run(rollout, plan, self._control(rollout))
-
-    async def _clean_up_after_earlier(self, rollout: Rollout) -> None:
-        """What a held or stuck rollout has left is undone before a new one looks at the world."""
-        before, _ = self._world.store.rollouts(rollout.deployment, limit=1, offset=1)
-        for earlier in before:
-            if earlier.status not in (RolloutStatus.held, RolloutStatus.stuck):
-                continue
-            ended = await self._engine.unwind(earlier, self._plan_of(earlier))
-            if ended.status is not RolloutStatus.unwound:
-                raise RolloutFailed(f"Rollout {earlier.number} left something that cannot be undone: {ended.message}")
-
-    async def _recover_one(self, rollout: Rollout) -> None:
-        plan = self._plan_of(rollout)
-        journal = Journal(self._world, rollout, plan)
-        match rollout.status:
-            case RolloutStatus.committed:
-                assert plan is not None
-                journal.event("info", "The manager was restarted after the commit: finishing.")
-                await self._engine.finish(rollout, plan)
-            case RolloutStatus.paused if plan is not None and rollout.abort_requested is None:
-                journal.event("info", "The manager was restarted: the rollout is still paused.")
-                self._control(rollout).pause()
-                begun = [r.position for r in self._world.store.journal(rollout.id) if not r.undo]
-                await self._engine.run(rollout, plan, self._control(rollout), start=len(begun))
-            case RolloutStatus.unwinding:
-                await self._engine.unwind(rollout, plan)
-            case _:
-                failure = describe(
-                    rollout,
-                    RolloutFailed(
-                        "The manager was stopped in the middle of this rollout.",
-                        operation=_interrupted(self._world, rollout),
-                        cause="the manager process ended",
-                    ),
-                )
-                journal.move(RolloutStatus.unwinding, failure=failure, message=f"{failure.message} Undoing.")
-                await self._engine.unwind(journal.rollout, plan)
-
-    def _plan_of(self, rollout: Rollout) -> Plan | None:
-        text = self._world.store.plan_of(rollout.id)
-        return None if text is None else decode_plan(text, STEPS)
-
-    # --- private: small things
-
     def _environment(self, spec: Spec) -> Environment:
         return self._settings.environment(spec.environment)
-
-    def _control(self, rollout: Rollout) -> Control:
-        return self._controls.setdefault(rollout.id, Control())
 
     async def _ask_health(self, name: str) -> Health:
         known = self.health_now(name)
         return known if known is not Health.unknown else (await self.health(name)).overall
-
-    def _target(self, name: str, version: str) -> Release:
-        release = self._world.store.release(name, version)
-        if release is not None and release.state is ReleaseState.kept and release.healthy_at is not None:
-            return release
-        if release is None:
-            reason = f"{version} was never deployed"
-        elif release.state is ReleaseState.pruned:
-            reason = f"{version} has been pruned: only the newest {self._world.keep_releases} releases are kept"
-        else:
-            reason = f"{version} never was healthy"
-        raise BackupNotFound(
-            f"{name} cannot be rolled back to {version}: {reason}.",
-            deployment=name,
-            operation="rollback",
-            cause=reason,
-        )
-
-    def _before(self, deployment: Deployment) -> str:
-        """The version a rollback without a version goes to."""
-        candidates = [deployment.previous_version] if deployment.previous_version else []
-        candidates += [r.version for r in self._world.store.releases(deployment.name)]
-        for version in candidates:
-            release = self._world.store.release(deployment.name, version)
-            if (
-                release is not None
-                and version != deployment.current_version
-                and release.state is ReleaseState.kept
-                and release.healthy_at is not None
-            ):
-                return version
-        raise BackupNotFound(
-            f"{deployment.name} has no earlier release that was ever healthy.",
-            deployment=deployment.name,
-            operation="rollback",
-            cause="nothing to go back to",
-        )
-
-    async def _abort_open(self, name: str, reason: str) -> bool:
-        """Abort the rollout in progress, or wait for its end where it is past its commit. True: one was undone."""
-        rollout = self._world.store.open_rollout_of(name)
-        if rollout is None:
-            return False
-        if self._world.store.request_abort(rollout, reason):
-            self._control(rollout).abort(reason)
-        ended = await self.outcome(rollout.id)
-        return ended.status is RolloutStatus.unwound
 
     def _steerable(self, name: str, rollout_id: str, verb: str) -> Rollout:
         rollout = self.rollout(name, rollout_id)
@@ -519,11 +315,3 @@ class Service:
             operation=verb,
             cause=f"rollout {rollout.id} is {rollout.status}",
         )
-
-
-
-
-def _interrupted(world: World, rollout: Rollout) -> str:
-    """Name of the step that was under way."""
-    records = [record for record in world.store.journal(rollout.id) if not record.undo]
-    return records[-1].name if records else "plan"

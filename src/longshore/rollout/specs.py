@@ -59,9 +59,7 @@ def resolve(
     if current is not None:
         spec = replace(spec, **{key: getattr(current, key) for key in INHERITED})
     if deployment is not None:
-        spec = replace(
-            spec, working_directory=deployment.working_directory, environment=deployment.environment
-        )
+        spec = replace(spec, working_directory=deployment.working_directory, environment=deployment.environment)
     spec = _patched(spec, given)
     if not spec.working_directory:
         spec = replace(spec, working_directory=str(apps / name))

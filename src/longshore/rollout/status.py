@@ -57,9 +57,7 @@ def read_status(world: World, name: str) -> Status:
     )
 
 
-def health_of(
-    world: World, deployment: Deployment, release: Release | None, committed: list[Instance]
-) -> Health:
+def health_of(world: World, deployment: Deployment, release: Release | None, committed: list[Instance]) -> Health:
     """Of what is committed, from what the board knows."""
     if release is None:
         return Health.unknown
@@ -138,5 +136,3 @@ def _replicas(
 def _is_new(instance: Instance, rollout: Rollout) -> bool:
     """A redeploy of the same version has old and new instances of it."""
     return instance.id.startswith(f"{rollout.deployment}-{rollout.number}-")
-
-

@@ -1,0 +1,208 @@
+"""Running rollouts as the manager's own: opened, planned, run and recovered here, whoever asked for them.
+
+open()   the store admits one open rollout for each deployment, or says who holds it
+own()    a task of the manager: clean up after an earlier one → observe → plan → save the plan → engine.run
+recover()  at the start of a manager: what the last one left open is brought to its end by the one rule
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+from uuid_utils import uuid7
+
+from longshore.artifacts.base import Scan
+from longshore.errors import InternalError, LongshoreError, NotFound, RolloutFailed
+from longshore.model import Deployment, Rollout, RolloutKind, RolloutStatus, Spec
+from longshore.rollout.control import Control
+from longshore.rollout.engine import Engine, describe
+from longshore.rollout.frame import plan_rollout
+from longshore.rollout.journal import Journal
+from longshore.rollout.observe import observe
+from longshore.rollout.plan import Plan, decode_plan, encode_plan
+from longshore.rollout.steps import STEPS
+from longshore.rollout.world import World
+from longshore.settings import Settings
+
+log = logging.getLogger("longshore.runner")
+
+
+class Runner:
+    def __init__(self, world: World, settings: Settings) -> None:
+        self._world, self._settings = world, settings
+        self._engine = Engine(world)
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._controls: dict[str, Control] = {}
+
+    def control(self, rollout: Rollout) -> Control:
+        """What a person may ask of it while it runs."""
+        return self._controls.setdefault(rollout.id, Control())
+
+    async def outcome(self, rollout_id: str) -> Rollout:
+        """The rollout, once it is over. Cancelling the wait changes nothing."""
+        task = self._running.get(rollout_id)
+        if task is not None:
+            await asyncio.shield(task)
+        rollout = self._world.store.rollout(rollout_id)
+        if rollout is None:
+            raise NotFound(f"There is no rollout {rollout_id} (any more).")
+        if rollout.status.is_open:
+            raise InternalError(f"The rollout {rollout_id} was interrupted: the manager is stopping.")
+        return rollout
+
+    async def abort_open(self, name: str, reason: str) -> bool:
+        """Abort the rollout in progress, or wait for its end where it is past its commit. True: one was undone."""
+        rollout = self._world.store.open_rollout_of(name)
+        if rollout is None:
+            return False
+        if self._world.store.request_abort(rollout, reason):
+            self.control(rollout).abort(reason)
+        ended = await self.outcome(rollout.id)
+        return ended.status is RolloutStatus.unwound
+
+    def open(self, spec: Spec, kind: RolloutKind, caller: str) -> Rollout:
+        """Insert the rollout as the deployment's one open one. Raises DeploymentInProgress."""
+        store, now = self._world.store, self._world.clock.now()
+        with store.transaction():
+            deployment = store.deployment(spec.name)
+            if deployment is None or deployment.current_version is None:
+                # Until something is committed the row says where the deployment is to be, and reserves that.
+                fresh = deployment or Deployment(spec.name, "", "", None, None, None, None, now, now)
+                store.save_deployment(
+                    replace(
+                        fresh,
+                        environment=spec.environment,
+                        working_directory=spec.working_directory,
+                        public_port=spec.public_port,
+                    )
+                )
+            rollout = store.open_rollout(
+                Rollout(
+                    id=str(uuid7()),
+                    deployment=spec.name,
+                    number=0,
+                    kind=kind,
+                    version=spec.version,
+                    previous_version=deployment.current_version if deployment is not None else None,
+                    strategy=spec.strategy,
+                    status=RolloutStatus.running,
+                    spec=spec,
+                    requested_by=caller,
+                    started_at=now,
+                )
+            )
+            verb = "rollback to" if kind is RolloutKind.rollback else f"{spec.strategy} deploy of"
+            Journal(self._world, rollout, None).event("info", f"{caller} started a {verb} {spec.version}")
+        return rollout
+
+    def own(self, rollout: Rollout, scan: Scan | None) -> None:
+        """Run it, as the manager's own. scan: of the artifact; None for a rollback."""
+        self._adopt(rollout, self._drive(rollout, scan))
+
+    async def recover(self) -> None:
+        """Called once at the start: every rollout that a manager left open is brought to its end by the one rule."""
+        for rollout in self._world.store.open_rollouts():
+            self._adopt(rollout, self._recover_one(rollout))
+
+    async def close(self) -> None:
+        """The manager stops: rollouts stay as the journal has them, for the next one to recover."""
+        tasks = [*self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- private
+
+    def _adopt(self, rollout: Rollout, work: Coroutine[Any, Any, None]) -> None:
+        """The manager, not a request, holds the task."""
+        self.control(rollout)
+        task = asyncio.create_task(self._guarded(rollout, work), name=f"rollout {rollout.id}")
+        self._running[rollout.id] = task
+        task.add_done_callback(lambda _: self._let_go(rollout.id))
+
+    async def _guarded(self, rollout: Rollout, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            async with self._world.lock(rollout.deployment):
+                await work
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("the rollout %s of %s could not be brought to an end", rollout.id, rollout.deployment)
+        finally:
+            self._world.wake_monitor()
+
+    def _let_go(self, rollout_id: str) -> None:
+        self._running.pop(rollout_id, None)
+        self._controls.pop(rollout_id, None)
+
+    async def _drive(self, rollout: Rollout, scan: Scan | None) -> None:
+        try:
+            await self._clean_up_after_earlier(rollout)
+            view = await observe(
+                self._world,
+                rollout,
+                scan=scan,
+                routed=self._settings.environment(rollout.spec.environment).router != "none",
+            )
+            plan = plan_rollout(view, rollout.spec, keep_releases=self._world.keep_releases)
+            self._world.store.save_plan(rollout, encode_plan(plan))
+        except Exception as error:
+            if not isinstance(error, LongshoreError):
+                log.exception("planning %s failed", rollout.id)
+            journal = Journal(self._world, rollout, None)
+            failure = describe(rollout, error)
+            journal.move(RolloutStatus.unwinding, failure=failure, message=failure.message)
+            await self._engine.unwind(journal.rollout, None)
+            return
+        await self._engine.run(rollout, plan, self.control(rollout))
+
+    async def _clean_up_after_earlier(self, rollout: Rollout) -> None:
+        """What a held or stuck rollout has left is undone before a new one looks at the world."""
+        before, _ = self._world.store.rollouts(rollout.deployment, limit=1, offset=1)
+        for earlier in before:
+            if earlier.status not in (RolloutStatus.held, RolloutStatus.stuck):
+                continue
+            ended = await self._engine.unwind(earlier, self._plan_of(earlier))
+            if ended.status is not RolloutStatus.unwound:
+                raise RolloutFailed(f"Rollout {earlier.number} left something that cannot be undone: {ended.message}")
+
+    async def _recover_one(self, rollout: Rollout) -> None:
+        plan = self._plan_of(rollout)
+        journal = Journal(self._world, rollout, plan)
+        match rollout.status:
+            case RolloutStatus.committed:
+                assert plan is not None
+                journal.event("info", "The manager was restarted after the commit: finishing.")
+                await self._engine.finish(rollout, plan)
+            case RolloutStatus.paused if plan is not None and rollout.abort_requested is None:
+                journal.event("info", "The manager was restarted: the rollout is still paused.")
+                self.control(rollout).pause()
+                begun = [r.position for r in self._world.store.journal(rollout.id) if not r.undo]
+                await self._engine.run(rollout, plan, self.control(rollout), start=len(begun))
+            case RolloutStatus.unwinding:
+                await self._engine.unwind(rollout, plan)
+            case _:
+                failure = describe(
+                    rollout,
+                    RolloutFailed(
+                        "The manager was stopped in the middle of this rollout.",
+                        operation=_interrupted(self._world, rollout),
+                        cause="the manager process ended",
+                    ),
+                )
+                journal.move(RolloutStatus.unwinding, failure=failure, message=f"{failure.message} Undoing.")
+                await self._engine.unwind(journal.rollout, plan)
+
+    def _plan_of(self, rollout: Rollout) -> Plan | None:
+        text = self._world.store.plan_of(rollout.id)
+        return None if text is None else decode_plan(text, STEPS)
+
+
+def _interrupted(world: World, rollout: Rollout) -> str:
+    """Name of the step that was under way."""
+    records = [record for record in world.store.journal(rollout.id) if not record.undo]
+    return records[-1].name if records else "plan"
