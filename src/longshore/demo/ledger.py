@@ -78,11 +78,11 @@ class Ledger:
 
         None: never. Requests that last as long as they are told to are left out: they may end long after a switch.
         """
-        wanted, ok, quick = self._names.get(version), self._names.get(OK), self._quick()
-        for row in range(len(self) - 1, first - 1, -1):
-            if self._version[row] == wanted and self._outcome[row] == ok and self._kind[row] in quick:
-                return self._ended[row]
-        return None
+        return self._answered_at(version, range(len(self) - 1, first - 1, -1))
+
+    def first_answer(self, version: str, first: int = 0) -> float | None:
+        """When `version` answered a quick request well for the first time; otherwise as last_answer()."""
+        return self._answered_at(version, range(first, len(self)))
 
     def losses(self, first: int = 0) -> list[Loss]:
         """Every request that failed, among the rows from `first` on."""
@@ -111,6 +111,13 @@ class Ledger:
             p99_s=percentile(latencies, 99),
             max_s=latencies[-1] if latencies else 0.0,
         )
+
+    def _answered_at(self, version: str, rows: Iterable[int]) -> float | None:
+        wanted, ok, quick = self._names.get(version), self._names.get(OK), self._quick()
+        for row in rows:
+            if self._version[row] == wanted and self._outcome[row] == ok and self._kind[row] in quick:
+                return self._ended[row]
+        return None
 
     def _quick(self) -> set[int]:
         return {number for text, number in self._names.items() if text in QUICK_KINDS}

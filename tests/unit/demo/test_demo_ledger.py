@@ -58,6 +58,20 @@ def test_the_last_answer_of_a_version_is_found() -> None:
     assert ledger.last_answer("3") is None
 
 
+def test_the_first_answer_of_a_version_is_found_from_a_row_on() -> None:
+    ledger = Ledger()
+    ledger.record("slow", OK, "1", time.monotonic())
+    ledger.record("get", "reset", "1", time.monotonic())
+    ledger.record("get", OK, "1", time.monotonic())
+    then = len(ledger)
+    ledger.record("post", OK, "1", time.monotonic())
+    first, later = ledger.first_answer("1"), ledger.first_answer("1", then)
+    assert first is not None
+    assert later is not None
+    assert first < later == ledger.last_answer("1")
+    assert ledger.first_answer("2") is None
+
+
 def test_percentiles_are_by_nearest_rank() -> None:
     values = [float(n) for n in range(1, 201)]
     assert percentile(values, 99) == 198

@@ -1,0 +1,44 @@
+"""`longshore` with a fuse: it kills itself, by SIGKILL, at the n-th write to its store after the fuse was set.
+
+The fuse is a file in the data directory, `POINT N`: at the N-th "begin" (nothing is written yet), "commit" (written,
+not on disk) or "committed" (on disk, nobody told). It is used up when it is read. How many transactions there were so
+far stands in `writes`, so that a test can choose N.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from pathlib import Path
+
+import longshore.app
+from longshore.__main__ import main
+
+
+class Fuse:
+    def __init__(self, data_dir: Path) -> None:
+        self.file = data_dir / "fuse"
+        self.point, self.left = "", 0
+        self.count = 0
+        self.counter = os.open(data_dir / "writes", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+    def __call__(self, point: str) -> None:
+        if point == "begin":
+            self.count += 1
+            os.pwrite(self.counter, b"%d\n" % self.count, 0)
+            if self.file.exists():
+                self.point, number = self.file.read_text().split()
+                self.left = int(number)
+                self.file.unlink()
+        if self.left and point == self.point:
+            self.left -= 1
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    fuse = Fuse(Path(os.environ["FUSED_DATA_DIR"]))
+    # Everything else of the program, its command line included, is the real thing.
+    longshore.app.serve = functools.partial(longshore.app.serve, on_write=fuse)  # type: ignore[assignment]
+    main()
