@@ -214,9 +214,8 @@ class Fleet:
         assert instance.handle is not None
         inspection = await driver.inspect(instance.handle)
         if inspection.state == "exited":
-            how = inspection.exit or Exit(None)
-            more = f" ({inspection.message})" if inspection.message and inspection.message != str(how) else ""
-            return NotReady(f"{who} {how}{more} before it was ready. Its log ends:\n{log}", log)
+            how = inspection.message or str(inspection.exit or Exit(None))
+            return NotReady(f"{who} ended before it was ready: {how}. Its log ends:\n{log}", log)
         within = f"was not ready within {format_duration(spec.health_check.deadline)}"
         if instance.port is not None and ports and instance.port not in ports:
             return NotReady(
