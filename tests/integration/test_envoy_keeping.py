@@ -15,7 +15,7 @@ import pytest
 
 from longshore.routers.base import RouterError, Traffic
 from longshore.routers.envoy import EnvoyRouter, locate, logs
-from longshore.routers.envoy.resources import virtual_host
+from longshore.routers.envoy.routes import virtual_host
 from support.backends import Backend, free_port
 from support.envoy import A, B, C, Events, envoy_router, needs_envoy, pool
 from support.load import Client, Load, RequestFailed, ask

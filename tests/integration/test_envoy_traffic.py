@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -336,6 +337,7 @@ async def test_figures_of_a_window_are_those_of_its_requests(router: EnvoyRouter
         requests += last.requests - first.requests
         errors += last.errors_5xx - first.errors_5xx
         latencies += sum(last.latency_ms.values()) - sum(first.latency_ms.values())
+    assert math.inf in (after[0].latency_ms if after[0] is not None else {})
     assert requests == latencies == load.requests + failing.requests
     assert errors == failing.requests
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from longshore.clock import Clock
 from longshore.routers.base import Figures
 from longshore.routers.envoy.admin import Admin
+from longshore.routers.envoy.resources import UNBOUNDED_MS
 
 #: A reply's histograms are the merge that the query before it made, so the second of two readings counts. With a
 #: single reading, 23 % of the latencies were missing that its own counter had.
@@ -56,6 +57,6 @@ def _details(histograms: Any) -> list[Mapping[str, Any]]:
 def _latency(buckets: list[Mapping[str, Any]]) -> dict[float, int]:
     found: dict[float, int] = {}
     for bucket in buckets:
-        bound = bucket["upper_bound"]
-        found[math.inf if bound in ("inf", "Infinity") else float(bound)] = int(bucket["cumulative"])
+        bound = float(bucket["upper_bound"])
+        found[math.inf if bound >= UNBOUNDED_MS else bound] = int(bucket["cumulative"])
     return found

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 
 from longshore.routers.base import RouterError, Target, TargetPool, Traffic
 from longshore.routers.envoy.cluster import Cluster, cluster_name
-from longshore.routers.envoy.resources import held_pool
+from longshore.routers.envoy.routes import held_pool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Builders of what Envoy reads: pure functions from nouns to JSON objects. Nothing here touches a file or a process.
 
-    boot.json ─► listener NAME.PORT ─► route shard rK, virtual host NAME ─► cluster NAME.POOL ─► targets
+    boot.json ─► listener NAME.PORT ─► route shard rK, virtual host NAME (routes.py) ─► cluster NAME.POOL ─► targets
 
 Why each field has its value stands in docs/guide/traffic.md and docs/adr/0003-envoy-fed-by-files.md; the numbers were
 measured on Envoy 1.40.
@@ -8,13 +8,12 @@ measured on Envoy 1.40.
 
 from __future__ import annotations
 
-import math
 import zlib
 from pathlib import Path
 from typing import Any
 
-from longshore.routers.base import Target, Traffic
-from longshore.routers.envoy.cluster import Cluster, cluster_name
+from longshore.routers.base import Target
+from longshore.routers.envoy.cluster import Cluster
 
 Json = dict[str, Any]
 
@@ -22,25 +21,21 @@ Json = dict[str, Any]
 SHARDS = 16
 #: The header that carries the deployment's name from its listener to the shared route file; clients cannot set it.
 APP_HEADER = "x-longshore-app"
-#: `x-canary: 1` asks for the candidate, whatever its weight.
-CANARY_HEADER = "x-canary"
 #: Connecting here must be refused: it stands for the instances that do not exist yet.
 PLACEHOLDER = Target("127.0.0.1", 1)
-#: 64 MiB of a held request's body are kept, so that it can be sent once there is somebody to send it to.
-HELD_BODY_BYTES = 64 * 1024**2
 #: Below what usual servers close idle connections after (gunicorn 2 s, Node and uvicorn 5 s): a POST sent on a
 #: connection the application is just closing would be lost. A new connection over loopback costs 0.1 ms.
 UPSTREAM_IDLE_S = 1.5
 
 _TYPE = "type.googleapis.com/envoy."
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+#: Envoy lists no bucket for what lies above the last bound: an hour (in ms) stands for no bound.
+UNBOUNDED_MS = 3_600_000
 #: milliseconds
 _LATENCY_BUCKETS = [
     *(1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750),
-    *(1000, 2000, 5000, 10000, 30000),
+    *(1000, 2000, 5000, 10000, 30000, UNBOUNDED_MS),
 ]
-_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-_NOTHING_SENT = "connect-failure,refused-stream,reset-before-request"
 
 
 def shard_of(name: str) -> int:
@@ -51,11 +46,6 @@ def shard_of(name: str) -> int:
 def listener_name(name: str, port: int) -> str:
     """A listener never changes, so its port is in its name: another port is another listener."""
     return f"{name}.{port}"
-
-
-def cookie_name(name: str) -> str:
-    """Cookies ignore ports: the deployment's name keeps two deployments of one host apart."""
-    return f"longshore_{name}"
 
 
 def boot(directory: Path, socket: Path, max_connections: int) -> Json:
@@ -133,48 +123,6 @@ def listener(directory: Path, name: str, host: str, port: int) -> Json:
 def route_frame(shard: int) -> Json:
     """A RouteConfiguration without its virtual hosts."""
     return {"@type": _TYPE + "config.route.v3.RouteConfiguration", "name": f"r{shard}", "vhost_header": APP_HEADER}
-
-
-def virtual_host(name: str, traffic: Traffic) -> Json:
-    """All routes of one deployment, first match first: the canary header, the sticky cookies, everybody else."""
-    host: Json = {"name": name, "domains": [name], "request_headers_to_remove": [APP_HEADER]}
-    held = held_pool(traffic)
-    if held is not None:
-        host["request_body_buffer_limit"] = str(HELD_BODY_BYTES)
-        hold = {"cluster": cluster_name(name, held), "retry_policy": _hold_policy(traffic.hold or 0)}
-        return {**host, "routes": [_route(hold)]}
-    everybody = shares(traffic)
-    if not everybody:
-        return {**host, "routes": [_nobody_serves()]}
-    routes: list[Json] = []
-    if traffic.candidate is not None and traffic.candidate.targets:
-        asked = {"name": CANARY_HEADER, "string_match": {"exact": "1"}}
-        routes += _by_method({"cluster": cluster_name(name, traffic.candidate.id)}, asked)
-    if traffic.sticky and len(everybody) > 1:
-        for pool in everybody:
-            pinned = {"name": "cookie", "string_match": {"contains": f"{cookie_name(name)}={pool}"}}
-            routes += _by_method({"cluster": cluster_name(name, pool)}, pinned)
-    return {**host, "routes": routes + _by_method(_split(name, everybody, traffic.sticky))}
-
-
-def shares(traffic: Traffic) -> dict[str, int]:
-    """Percent of the requests for each pool that gets any. A pool without targets gets none: the other has it all."""
-    stable = traffic.stable.id if traffic.stable is not None and traffic.stable.targets else None
-    candidate = traffic.candidate.id if traffic.candidate is not None and traffic.candidate.targets else None
-    if stable is None and candidate is None:
-        return {}
-    if stable is None or candidate is None:
-        alone = stable or candidate
-        wanted = stable is not None or traffic.weight > 0
-        return {alone: 100} if alone is not None and wanted else {}
-    return {pool: weight for pool, weight in ((stable, 100 - traffic.weight), (candidate, traffic.weight)) if weight}
-
-
-def held_pool(traffic: Traffic) -> str | None:
-    """The pool that requests wait for, if they wait."""
-    if traffic.hold and traffic.stable is not None and not traffic.stable.targets:
-        return traffic.stable.id
-    return None
 
 
 def cluster(of: Cluster) -> Json:
@@ -255,58 +203,3 @@ def _from_file(path: Path) -> Json:
 
 def _endpoint(target: Target) -> Json:
     return {"address": {"socket_address": {"address": target.host, "port_value": target.port}}}
-
-
-def _route(to: Json, *headers: Json) -> Json:
-    match: Json = {"prefix": "/", "headers": list(headers)} if headers else {"prefix": "/"}
-    return {"match": match, "route": {"timeout": "0s", **to}}
-
-
-def _by_method(to: Json, *headers: Json) -> list[Json]:
-    """The three methods that may be repeated by name, then all others: an unknown method is not idempotent."""
-    safe = [{"name": ":method", "string_match": {"exact": method}} for method in _SAFE_METHODS]
-    repeatable = {**to, "retry_policy": _policy(_NOTHING_SENT + ",reset")}
-    careful = {**to, "retry_policy": _policy(_NOTHING_SENT)}
-    return [*(_route(repeatable, *headers, method) for method in safe), _route(careful, *headers)]
-
-
-def _split(name: str, shares: dict[str, int], sticky: bool) -> Json:
-    if len(shares) == 1:
-        return {"cluster": cluster_name(name, next(iter(shares)))}
-    clusters: list[Json] = [{"name": cluster_name(name, pool), "weight": weight} for pool, weight in shares.items()]
-    if sticky:
-        for pool, entry in zip(shares, clusters, strict=True):
-            value = f"{cookie_name(name)}={pool}; Path=/; HttpOnly; SameSite=Lax"
-            header = {"key": "set-cookie", "value": value}
-            entry["response_headers_to_add"] = [{"header": header, "append_action": "APPEND_IF_EXISTS_OR_ADD"}]
-    return {"weighted_clusters": {"clusters": clusters}}
-
-
-def _policy(retry_on: str) -> Json:
-    previous = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-    return {
-        "retry_on": retry_on,
-        "num_retries": 3,
-        "host_selection_retry_max_attempts": 5,
-        "retry_host_predicate": [{"name": "prev", "typed_config": {"@type": previous}}],
-        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
-    }
-
-
-def _hold_policy(hold_s: float) -> Json:
-    # The mean back-off is 0.25 s. A timeout would be exact, but would also cut what was admitted after the hold.
-    return {
-        "retry_on": _NOTHING_SENT,
-        "num_retries": max(1, math.ceil(4 * hold_s)),
-        "retry_back_off": {"base_interval": "0.1s", "max_interval": "0.5s"},
-    }
-
-
-def _nobody_serves() -> Json:
-    retry = {"header": {"key": "retry-after", "value": "1"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-    body = {"inline_string": "no instance serves at the moment; try again in a second\n"}
-    return {
-        "match": {"prefix": "/"},
-        "direct_response": {"status": 503, "body": body},
-        "response_headers_to_add": [retry],
-    }

@@ -13,7 +13,8 @@ from longshore.routers.envoy.aliases import Aliases
 from longshore.routers.envoy.files import Files
 from longshore.routers.envoy.keeper import Keeper
 from longshore.routers.envoy.moves import plan_move
-from longshore.routers.envoy.resources import cluster, listener_name, virtual_host
+from longshore.routers.envoy.resources import cluster, listener_name
+from longshore.routers.envoy.routes import virtual_host
 from longshore.routers.envoy.stages import Stages, owner
 
 OnEvent = Callable[[str, str], None]

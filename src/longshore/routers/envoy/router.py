@@ -24,8 +24,9 @@ from longshore.routers.envoy.locate import envoy_binary, envoy_version
 from longshore.routers.envoy.logs import refusal
 from longshore.routers.envoy.moves import check, plan_move
 from longshore.routers.envoy.process import EnvoyProcess, private_directory
-from longshore.routers.envoy.resources import PLACEHOLDER, held_pool, virtual_host
+from longshore.routers.envoy.resources import PLACEHOLDER
 from longshore.routers.envoy.restore import restore
+from longshore.routers.envoy.routes import held_pool, virtual_host
 from longshore.routers.envoy.socket_path import socket_path
 from longshore.routers.envoy.stages import Stages
 

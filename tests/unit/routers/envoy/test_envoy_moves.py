@@ -7,7 +7,7 @@ import pytest
 from longshore.routers.base import RouterError, Target, TargetPool, Traffic
 from longshore.routers.envoy.cluster import Cluster
 from longshore.routers.envoy.moves import check, plan_move
-from longshore.routers.envoy.resources import shares
+from longshore.routers.envoy.routes import shares
 
 T1, T2, T3 = (Target("127.0.0.1", port) for port in (20001, 20002, 20003))
 A, B, C = "aaaaaaa1", "bbbbbbb2", "ccccccc3"

@@ -65,7 +65,7 @@ def test_figures_hold_counters_and_disjoint_buckets() -> None:
                         "name": "cluster.shop_a.upstream_rq_time",
                         "buckets": [
                             {"upper_bound": 5, "interval": 0, "cumulative": 6},
-                            {"upper_bound": "inf", "interval": 0, "cumulative": 1},
+                            {"upper_bound": 3600000, "interval": 0, "cumulative": 1},
                         ],
                     }
                 ]

@@ -9,7 +9,8 @@ import pytest
 
 from longshore.routers.base import Target, TargetPool, Traffic
 from longshore.routers.envoy.cluster import Cluster
-from longshore.routers.envoy.resources import boot, cluster, listener, route_frame, shard_of, shares, virtual_host
+from longshore.routers.envoy.resources import boot, cluster, listener, route_frame, shard_of
+from longshore.routers.envoy.routes import shares, virtual_host
 
 A = TargetPool("aaaaaaa1", (Target("127.0.0.1", 20001), Target("127.0.0.1", 20002)), "/health")
 B = TargetPool("bbbbbbb2", (Target("127.0.0.1", 20003),), None)
