@@ -63,8 +63,6 @@ def _count(value: int | str, desired: int, field: str) -> float:
 def plan(view: View, spec: Spec) -> list[Step]:
     old, new = list(parts.ids(view.serving)), parts.new_ids(view, spec)
     limit = bounds(spec.replicas, spec.rolling.max_surge, spec.rolling.max_unavailable)
-    # Scaled up by this rollout, what serves today is all that can be promised until the new ones are there.
-    floor_ = min(limit.fewest, len(old))
     routing, steps = view.routing, list[Step]()
     gone: list[str] = []
     up = 0
@@ -72,8 +70,9 @@ def plan(view: View, spec: Spec) -> list[Step]:
         batch = new[up : up + max(0, limit.most - len(old) - up)]
         steps += parts.start(spec.version, batch, first_slot=up)
         up += len(batch)
-        # With all the new ones up, all the old may go; before that, as many as the floor leaves.
-        spare = len(old) if up == len(new) else max(0, min(len(old), up + len(old) - floor_))
+        # With all the new ones up, all the old may go; before that, as many as the promise leaves: none while a rollout
+        # that scales up has not reached it. It always moves on, for with `most` of them there is one to spare.
+        spare = len(old) if up == len(new) else max(0, min(len(old), up + len(old) - limit.fewest))
         leaving, old = tuple(old[:spare]), old[spare:]
         after = _shared(view, spec, tuple(old), new[:up]) if view.routed else None
         steps += parts.shift(view, routing, after)
@@ -92,9 +91,12 @@ def _shared(view: View, spec: Spec, old: tuple[str, ...], new: tuple[str, ...]) 
     """Old and new behind one port, in proportion to their numbers: each instance gets its share."""
     stable = parts.stable_pool(view)
     if stable is None or not old:
-        if not new and view.routing is not None:  # max_unavailable of 100 %: for a while nothing serves
-            return Routing(view.routing.port, parts.new_pool(view, spec, ()), hold=spec.recreate.hold)
-        return parts.settled(view, spec, new)
+        if new:
+            return parts.settled(view, spec, new)
+        if view.routing is None:  # the port is new: nothing is routed before the first of the new ones is up
+            return None
+        # max_unavailable of 100 %: for a while nothing serves
+        return Routing(view.routing.port, parts.new_pool(view, spec, ()), hold=spec.recreate.hold)
     assert spec.public_port is not None
     staying = Pool(stable.id, stable.version, old, stable.health_path)
     if not new:
