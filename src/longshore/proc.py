@@ -19,8 +19,8 @@ from typing import Any
 
 from longshore.drivers.base import DriverError, Exit
 from longshore.drivers.exits import Exits
-from longshore.drivers.identity import all_ended, read_stat, readable, send
-from longshore.drivers.members import Circle, members
+from longshore.drivers.identity import Stat, all_ended, read_stat, readable, send
+from longshore.drivers.members import Circle, marked, members
 from longshore.drivers.spawn import Program, argv_of, spawn, user_of
 
 #: in the environment of a command: finds what it left behind, daemons too
@@ -115,6 +115,25 @@ async def run_shell(
         return HookResult(None if timed_out else code, timed_out, output.text(), time.monotonic() - started)
 
 
+async def end_left_over(variable: str, value: str) -> tuple[int, list[int]]:
+    """Kill every process with `variable=value` in its environment: what a command runs on with after its manager died.
+
+    Returns  (how many were killed, pids of those that could not be). Only for a value that nobody else has.
+    """
+    prefix = f"{variable}={value}".encode()
+    killed: set[int] = set()
+    deadline = time.monotonic() + KILL_TIMEOUT_S
+    while found := [stat for stat, rest in await asyncio.to_thread(lambda: list(marked(prefix))) if not rest]:
+        for stat in found:
+            with contextlib.suppress(PermissionError):
+                send(stat.pid, stat.start_time, signal.SIGKILL)
+        killed |= {stat.pid for stat in found}
+        if not await all_ended(found, deadline - time.monotonic()):
+            left = [stat.pid for stat in found if _lives(stat)]
+            return len(killed - set(left)), left
+    return len(killed), []
+
+
 # --- private
 
 
@@ -156,6 +175,11 @@ async def _kill(circle: Circle) -> None:
         if not await all_ended(found, deadline - time.monotonic()):
             # Stuck in the kernel, or made itself another user's: nothing more can be done to it from here.
             return
+
+
+def _lives(stat: Stat) -> bool:
+    now = read_stat(stat.pid)
+    return now is not None and now.start_time == stat.start_time and not now.dead
 
 
 async def _bounded(ended: asyncio.Future[Exit]) -> int | None:

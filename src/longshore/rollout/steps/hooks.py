@@ -9,13 +9,16 @@ from typing import ClassVar, Literal
 from longshore.durations import format_duration
 from longshore.errors import HookFailed
 from longshore.model import Spec
-from longshore.proc import HookResult, run_shell
+from longshore.proc import HookResult, end_left_over, run_shell
 from longshore.rollout.plan import Context, Step, StepWarning
+
+#: in the environment of every hook, and of nothing else: tells what a rollout's hooks have started
+ROLLOUT_VARIABLE = "DEPLOYMENT_ROLLOUT_ID"
 
 
 @dataclass(frozen=True)
 class RunHooks(Step):
-    """Hooks run once each, in order, until one fails. They are not undone."""
+    """Hooks run once each, in order, until one fails. What they did is not undone; one that still runs is ended."""
 
     kind: ClassVar[str] = "run_hooks"
     phase: Literal["pre_deploy", "post_deploy"]
@@ -52,6 +55,15 @@ class RunHooks(Step):
         said = "\n".join(output)
         return f"{len(self.commands)} hook{'s' if len(self.commands) != 1 else ''} ran" + (f":\n{said}" if said else "")
 
+    async def undo(self, context: Context) -> str:
+        if not self.commands:
+            return ""
+        # A manager that was killed could not end its hook: that one runs on, and would act on what is being undone.
+        ended, left = await end_left_over(ROLLOUT_VARIABLE, context.rollout.id)
+        if left:
+            return f"warning: pid {', '.join(str(pid) for pid in left)}, started by a hook, could not be ended"
+        return f"ended {ended} process{'es' if ended != 1 else ''} of an interrupted hook" if ended else ""
+
     async def _run_one(self, context: Context, command: str) -> HookResult:
         rollout, spec, world = context.rollout, context.spec, context.world
         release = world.store.release(context.name, rollout.version)
@@ -63,7 +75,7 @@ class RunHooks(Step):
             "DEPLOYMENT_ENVIRONMENT": spec.environment,
             "DEPLOYMENT_STRATEGY": rollout.strategy,
             "DEPLOYMENT_RELEASE_DIR": str(directory),
-            "DEPLOYMENT_ROLLOUT_ID": rollout.id,
+            ROLLOUT_VARIABLE: rollout.id,
             "DEPLOYMENT_HOOK": self.phase,
         }
         return await run_shell(
