@@ -23,7 +23,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from longshore.client import ClientError
+from longshore.client import AsyncLongshore, ClientError
 from longshore.client.results import Rollout
 from longshore.demo.load import Load, Mix
 from longshore.demo.manager import ManagerFailed
@@ -47,6 +47,8 @@ class Site(Stage):
         super().__init__(directory, {"FUSED_DATA_DIR": str(directory / "data")})
         self.manager.program = (sys.executable, "-P", str(FUSED))
         self.replicas = replicas
+        #: how long a manager takes that finds nothing to do: mostly the interpreter's own time
+        self.idle_start_s = 0.0
 
     @property
     def data(self) -> Path:
@@ -70,6 +72,14 @@ class Site(Stage):
 
     def load(self, **mix: Any) -> Load:
         return Load("127.0.0.1", self.port, Mix(**mix))
+
+    async def start_manager(self) -> float:
+        seconds = await super().start_manager()
+        self.idle_start_s = self.idle_start_s or seconds
+        await self.client.close()
+        # One that gives up at once: what a dead manager did not answer is for the test to find out.
+        self._client = AsyncLongshore(data_dir=self.data, patience=0)
+        return seconds
 
     # ------------------------------------------------------------------------------------------------ killing
 
