@@ -168,12 +168,13 @@ class Fleet:
         self._board.forget(id)
         return stopped
 
-    async def retire(self, id: str, grace_s: float) -> None:
+    async def retire(self, id: str, grace_s: float) -> Stopped | None:
         """This instance runs no more and is forgotten."""
-        await self.stop(id, grace_s)
+        stopped = await self.stop(id, grace_s)
         instance = self._store.instance(id)
         if instance is not None:
             self._store.delete_instance(instance)
+        return stopped
 
     def is_running(self, id: str) -> bool:
         instance = self._store.instance(id)
@@ -197,6 +198,9 @@ class Fleet:
             clock=self._clock,
         )
         ports = await driver.ports(handle) if instance.port is not None else frozenset()
+        if result.ready and await self.ended(id):
+            # A child it left behind may have answered before its own end was noticed.
+            raise await self._not_ready(instance, spec, result, ports)
         if result.ready and ports and instance.port not in ports:
             raise NotReady(
                 f"Port {instance.port} of instance {id} is answered by another process: {_listening(ports)}.", ""
@@ -215,7 +219,9 @@ class Fleet:
         inspection = await driver.inspect(instance.handle)
         if inspection.state == "exited":
             how = inspection.message or str(inspection.exit or Exit(None))
-            return NotReady(f"{who} ended before it was ready: {how}. Its log ends:\n{log}", log)
+            daemon = inspection.exit is not None and inspection.exit.code == 0
+            hint = " What is deployed has to stay in the foreground: no daemon, no `&`." if daemon else ""
+            return NotReady(f"{who} ended before it was ready: {how}.{hint} Its log ends:\n{log}", log)
         within = f"was not ready within {format_duration(spec.health_check.deadline)}"
         if instance.port is not None and ports and instance.port not in ports:
             return NotReady(
@@ -226,6 +232,23 @@ class Fleet:
         if instance.port is not None and not ports:
             return NotReady(f"{who} {within}: it does not listen on its port {instance.port} (PORT).", log)
         return NotReady(f"{who} {within}: {result.last.message if result.last is not None else result.reason}", log)
+
+    async def ended(self, id: str) -> str | None:
+        """How an instance that should run has ended; None while it runs, or where that cannot be told."""
+        instance = self._store.instance(id)
+        if instance is None or instance.handle is None:
+            return f"instance {id} is not running"
+        found = await self._driver_of(self._spec_of(instance).environment).inspect(instance.handle)
+        if found.state != "exited":
+            return None
+        how = found.message or str(found.exit or Exit(None))
+        return f"instance {id} has ended: {how}. Its log ends: {self.last_words(instance)}"
+
+    def last_words(self, instance: Instance, lines: int = 3) -> str:
+        """The last lines of its log, as one."""
+        driver = self._driver_of(self._spec_of(instance).environment)
+        said = driver.logs(self._log_path(instance.deployment, instance.id), lines)
+        return " | ".join(line.strip() for line in said if line.strip()) or "(nothing)"
 
     async def await_check(self, check: Check, spec: Spec) -> ProbeResult:
         """Ask until it passes, as often as makes a ready instance unready; a URL elsewhere until the deadline."""

@@ -267,24 +267,26 @@ class Monitor:
             return
         up_for = world.clock.now() - (instance.started_at or 0.0)
         restarts = 1 if up_for > STABLE_S else instance.restarts + 1
-        health = world.board.of(id)
         watched = self._watched.setdefault(id, Watched(world.clock.monotonic()))
         pause = BACKOFF_S[min(restarts, len(BACKOFF_S) - 1)]
         watched.not_before = world.clock.monotonic() + pause
         store.save_instance(replace(instance, restarts=restarts))
-        loop = f"; crash loop: {restarts} times without staying up, next try in {pause:g} s at the earliest"
+        looping = restarts >= CRASH_LOOP
         world.event(
             deployment.name,
-            "error" if restarts >= CRASH_LOOP else "warning",
-            f"instance {id} {health.message or 'was not running'}: starting it again"
-            + (loop if restarts >= CRASH_LOOP else ""),
+            "error" if looping else "warning",
+            f"instance {id} {watched.ended or 'was not running'}: starting it again (restart {restarts}, the next in "
+            f"{pause:g} s at the earliest){'; it is in a crash loop' if looping else ''}. "
+            f"Its log ends: {world.fleet.last_words(instance)}",
             source="monitor",
         )
         try:
             started = await world.fleet.start_again(id)
         except DriverError as error:
             world.event(deployment.name, "error", f"instance {id} could not be started: {error}", source="monitor")
+            world.board.mark(id, deployment.name, ready=False, message=f"it could not be started: {error}")
             return
+        world.board.mark(id, deployment.name, ready=False, message=f"started again after it {watched.ended or 'ended'}")
         watched.next_probe = world.clock.monotonic()
         if started.port != instance.port and deployment.routing is not None:
             # Its port had been taken by somebody while it was down: tell the router the new one.

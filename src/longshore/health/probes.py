@@ -141,7 +141,10 @@ async def await_ready(
             answer = await wait.first(prober(replace(check, timeout_s=min(check.timeout_s, left))))
             if answer is None:
                 return result(False, f"it {wait.ending()} before it was ready")
-            probes, last = probes + 1, answer
+            probes += 1
+            if last is None or answer.ok or left >= check.timeout_s:
+                # Else the deadline cut it short: what was answered before says more than "no answer within 1 ms".
+                last = answer
             if on_probe:
                 on_probe(answer)
             successes = successes + 1 if answer.ok else 0

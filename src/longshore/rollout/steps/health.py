@@ -54,8 +54,12 @@ class HealthCheck(Step):
         return "check each instance and the public address under traffic"
 
     async def run(self, context: Context) -> str:
-        checks = context.world.fleet.whole_checks(context.spec, self.instances)
-        results = await asyncio.gather(*(context.world.fleet.await_check(check, context.spec) for check in checks))
+        fleet = context.world.fleet
+        checks = fleet.whole_checks(context.spec, self.instances)
+        results = await asyncio.gather(*(fleet.await_check(check, context.spec) for check in checks))
+        for problem in await asyncio.gather(*(fleet.ended(id) for id in self.instances)):
+            if problem is not None:
+                raise HealthCheckFailed(f"The check under traffic failed: {problem}", cause=problem)
         for result in results:
             if not result.ok:
                 raise HealthCheckFailed(f"The check under traffic failed: {result.message}", cause=result.message)

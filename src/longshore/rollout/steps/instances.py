@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from longshore.drivers.base import DriverError
+from longshore.drivers.base import DriverError, Stopped
 from longshore.durations import format_duration
 from longshore.errors import RolloutFailed
 from longshore.fleet import NotReady
@@ -27,6 +28,14 @@ async def drain(context: Context, ids: tuple[str, ...]) -> str:
 
 def counted(ids: tuple[str, ...]) -> str:
     return f"{len(ids)} instance{'s' if len(ids) != 1 else ''}"
+
+
+def killed(stopped: Sequence[Stopped | None], context: Context) -> str:
+    """The rest of a sentence: how many did not leave by themselves; "" where all did."""
+    stubborn = sum(1 for each in stopped if each is not None and each.killed)
+    if not stubborn:
+        return ""
+    return f"; {stubborn} ignored SIGTERM for {format_duration(context.spec.stop_timeout)} and had to be killed"
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,8 @@ class StartInstances(Step):
         fleet, ids = context.world.fleet, tuple(id for id, _ in self.instances)
         # The traffic has been taken back by now, but what they were sent meanwhile has to end first.
         await drain(context, ids)
-        await asyncio.gather(*(fleet.retire(id, context.spec.stop_timeout) for id in ids))
-        return f"stopped {counted(ids)} of {self.version}"
+        stopped = await asyncio.gather(*(fleet.retire(id, context.spec.stop_timeout) for id in ids))
+        return f"stopped {counted(ids)} of {self.version}{killed(stopped, context)}"
 
 
 @dataclass(frozen=True)
@@ -75,13 +84,7 @@ class StopInstances(Step):
     async def run(self, context: Context) -> str:
         fleet = context.world.fleet
         stopped = await asyncio.gather(*(fleet.stop(id, context.spec.stop_timeout) for id in self.instances))
-        killed = sum(1 for each in stopped if each is not None and each.killed)
-        if killed:
-            return (
-                f"stopped {counted(self.instances)}; {killed} ignored SIGTERM for "
-                f"{format_duration(context.spec.stop_timeout)} and had to be killed"
-            )
-        return f"stopped {counted(self.instances)}"
+        return f"stopped {counted(self.instances)}{killed(stopped, context)}"
 
     async def undo(self, context: Context) -> str:
         # All of them, whatever their rows say: one may have been stopped without that having been written down.
@@ -138,5 +141,5 @@ class RetireInstances(Step):
 
     async def run(self, context: Context) -> str:
         fleet = context.world.fleet
-        await asyncio.gather(*(fleet.retire(id, context.spec.stop_timeout) for id in self.instances))
-        return f"retired {counted(self.instances)}"
+        stopped = await asyncio.gather(*(fleet.retire(id, context.spec.stop_timeout) for id in self.instances))
+        return f"retired {counted(self.instances)}{killed(stopped, context)}"
