@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from longshore.masking import mask_configuration
+from longshore.masking import mask_urls, mask_value
 from longshore.model import Spec
 from longshore.rollout.plan import Plan
 from longshore.rollout.reports import Change, PlannedStep
@@ -16,10 +16,10 @@ def describe_plan(plan: Plan) -> tuple[PlannedStep, ...]:
 
 
 def changes(before: Spec | None, after: Spec) -> tuple[Change, ...]:
-    """Field by field, with dotted names; what looks secret is masked."""
+    """Field by field, with dotted names; what looks secret is masked, but that it changes is shown."""
     old, new = (_flat(before) if before is not None else {}), _flat(after)
     return tuple(
-        Change(name, old.get(name, ""), new.get(name, ""))
+        Change(name, _shown(name, old.get(name, "")), _shown(name, new.get(name, "")))
         for name in sorted(old.keys() | new.keys())
         if old.get(name, "") != new.get(name, "")
     )
@@ -33,7 +33,12 @@ def _flat(record: Any, prefix: str = "") -> dict[str, str]:
         if is_dataclass(value):
             found |= _flat(value, f"{name}.")
         elif field.name == "configuration":
-            found |= {f"{name}.{key}": text for key, text in mask_configuration(value).items()}
+            found |= {f"{name}.{key}": text for key, text in value.items()}
         elif value not in ("", None, ()):
             found[name] = str(value)
     return found
+
+
+def _shown(name: str, text: str) -> str:
+    group, _, key = name.partition(".")
+    return mask_value(key, text) if group == "configuration" else mask_urls(text)
