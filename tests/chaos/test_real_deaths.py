@@ -1,0 +1,188 @@
+"""Deaths in the middle of things: of the manager in a step that takes its time, of instances, of the router, of all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from longshore.client import ClientError
+from longshore.client.results import Rollout
+from longshore.drivers.identity import read_stat
+from support.envoy import needs_envoy
+from support.kills import LIGHT, REPLICAS, SHORT, nothing_lost, recovered
+from support.manager import Site, bounded, open_site, until
+
+pytestmark = [needs_envoy, pytest.mark.slow]
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(tmp_path, replicas=REPLICAS) as site:
+        await site.deploy("1.0", "recreate", **SHORT)
+        yield site
+
+
+#: where a rollout is caught: what makes it stay there, and the step
+MOMENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "hook": ("rolling", "pre_deploy_hooks", {"pre_deploy_hooks": ["sleep 300 & sleep 300"]}),
+    "post-hook": ("canary", "post_deploy_hooks", {"post_deploy_hooks": ["setsid sleep 300"]}),
+    "starting": ("blue-green", "await_ready", {"broken": True}),
+    "drain": ("recreate", "drain", {}),
+    "canary": ("canary", "watch_canary_30", {"canary": {"steps": [{"weight": 30, "pause": "60s"}, {"weight": 100}]}}),
+}
+
+
+async def until_step(site: Site, rollout: Rollout, name: str) -> None:
+    async def reached() -> None:
+        while True:
+            seen = await site.client.rollout("shop", rollout.id)
+            assert not seen.is_over, f"it was over before {name}: {seen.message}"
+            if any(step.name == name and step.status == "running" for step in seen.steps):
+                return
+            await asyncio.sleep(0.02)
+
+    await bounded(reached(), 20.0, f"{name} runs")
+
+
+async def caught_in(site: Site, moment: str) -> None:
+    strategy, step, fields = MOMENTS[moment]
+    rollout = await site.begin("2.0", strategy, **{**SHORT, **fields})
+    assert rollout is not None
+    await until_step(site, rollout, step)
+    if "hook" in moment:
+        await until(site.hooks, "the hook's processes run")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_manager_killed_in_the_middle_of_a_step_is_settled_by_the_next(moment: str, site: Site) -> None:
+    async with site.load(**{**LIGHT, "held_s": 3.0}) as load:
+        await caught_in(site, moment)
+        await site.kill()
+        await recovered(site, moment)
+        assert await site.settled() == "1.0"
+    nothing_lost(load)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_sigterm_in_the_middle_of_a_rollout_ends_the_manager_within_five_seconds_and_the_next_settles_it(
+    moment: str, site: Site
+) -> None:
+    async with site.load(**{**LIGHT, "held_s": 3.0}) as load:
+        await caught_in(site, moment)
+        watching = asyncio.create_task(_watch(site))
+        began = time.monotonic()
+        await site.manager.stop()
+        took = time.monotonic() - began
+        await watching
+        assert took < 5.0, f"it took {took:.1f} s\n{site.manager.tail()}"
+        assert not site.hooks(), "a hook went on without its manager"
+        await recovered(site, moment)
+        assert await site.settled() == "1.0"
+    nothing_lost(load)
+
+
+async def _watch(site: Site) -> None:
+    """Somebody who follows the rollout must not keep the manager from ending."""
+    with suppress(ClientError):
+        async for _ in site.client.watch("shop"):
+            pass
+
+
+# ------------------------------------------------------------------------------------------- others that die
+
+
+async def test_a_killed_instance_is_started_again_and_only_what_it_was_answering_can_be_lost(site: Site) -> None:
+    async with site.load(connections=8, pause_s=0.02, websockets=0, streams=0, slow=0) as load:
+        victim, pid = sorted(site.pids().items())[0]
+        killed = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: site.pids().get(victim, pid) != pid, "another process has taken its place")
+        assert await site.settled() == "1.0"
+        events = (await site.client.events("shop")).events
+    assert any(victim in each.message and "starting it again" in each.message for each in events), events
+    for loss in load.ledger.losses():
+        # What was sent to it and is not safe to send again is lost with it, and nothing else, and nothing later.
+        assert loss.kind == "post", loss
+        assert loss.ended - killed < 1.0, loss
+
+
+async def test_a_killed_router_is_started_again_while_the_instances_go_on(site: Site) -> None:
+    pids, envoy = site.pids(), site.envoy()
+    assert envoy is not None
+    os.kill(envoy.pid, signal.SIGKILL)
+    again = await until(lambda: (found := site.envoy()) is not None and found.pid != envoy.pid and found, "it runs")
+    assert again.sid == again.pid, "it would die with the manager's session"
+
+    async def serves() -> None:
+        while True:
+            with suppress(Exception):
+                await site.answers(1)
+                return
+            await asyncio.sleep(0.02)
+
+    await bounded(serves(), 5.0, "requests are answered again")
+    async with site.load(**LIGHT) as load:
+        await site.deploy("2.0", "rolling", **SHORT)
+    nothing_lost(load)
+    assert not set(pids.values()) & set(site.pids().values())
+    assert await site.settled() == "2.0"
+
+
+async def test_a_router_killed_together_with_the_manager_is_back_with_the_next_one(site: Site) -> None:
+    pids, envoy = site.pids(), site.envoy()
+    assert envoy is not None
+    await site.kill()
+    os.kill(envoy.pid, signal.SIGKILL)
+    await site.restart()
+    assert await site.settled() == "1.0"
+    assert site.pids() == pids, "instances were touched"
+
+
+async def test_a_second_manager_is_refused_by_name_even_while_the_first_stands_still(site: Site) -> None:
+    async def second() -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "longshore", "serve", "--listen", "127.0.0.1:0"),
+            *("--data-dir", str(site.data)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            output, _ = await bounded(process.communicate(), 15.0, "the second manager gives up")
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return process.returncode, output.decode()
+
+    async with site.load(**LIGHT) as load:
+        for stopped in (False, True):
+            if stopped:
+                os.kill(site.manager.pid, signal.SIGSTOP)
+                await until(lambda: (stat := read_stat(site.manager.pid)) and stat.state == "T", "it stands still")
+            status, output = await second()
+            assert status not in (0, None), output
+            assert f"pid {site.manager.pid}" in output, output
+            assert str(site.data) in output
+            assert "Traceback" not in output
+        os.kill(site.manager.pid, signal.SIGCONT)
+        await site.deploy("2.0", "rolling", **SHORT)
+        assert await site.settled() == "2.0"
+    nothing_lost(load)
+
+
+async def test_a_machine_that_loses_everything_but_its_disk_serves_the_same_version_again(site: Site) -> None:
+    """The manager, the router and every instance die at once, as in a power cut."""
+    await site.deploy("2.0", "blue-green", **SHORT)
+    await site.kill()
+    await site.end_remains()
+    await site.restart()
+    assert await site.settled(extra=REPLICAS) == "2.0"
