@@ -308,6 +308,10 @@ class Routing:
 class RolloutKind(StrEnum):
     deploy = "deploy"
     rollback = "rollback"
+    #: the committed release again, in new instances
+    restart = "restart"
+    #: more or fewer instances of the committed release
+    scale = "scale"
 
 
 class RolloutStatus(StrEnum):

@@ -142,6 +142,13 @@ class FakeService:
         spec = Spec(name, version or now.previous_version or "1", "/a")
         return self._open(spec, RolloutKind.rollback, caller)
 
+    async def restart(self, name: str, *, caller: str) -> Rollout:
+        return self._open(Spec(name, self.deployment(name).current_version or "1", "/a"), RolloutKind.restart, caller)
+
+    async def scale(self, name: str, replicas: int, *, caller: str) -> Rollout:
+        version = self.deployment(name).current_version or "1"
+        return self._open(Spec(name, version, "/a", replicas=replicas), RolloutKind.scale, caller)
+
     async def outcome(self, rollout_id: str) -> Rollout:
         if rollout_id not in self.known:
             raise NotFound

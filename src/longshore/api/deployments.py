@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
 from fastapi import Path, Query
 from starlette.requests import Request
@@ -71,6 +72,20 @@ async def rollback(request: Request, name: Name) -> Response:
 
     rollout_id = await start_once(request, body, start)
     return await answer(request, rollout_id, name, succeeded)
+
+
+async def restart(request: Request, name: Name) -> Response:
+    """Replace every instance by a new one of the same release. Answers when the rollout is over."""
+    service = api_of(request).service
+    return await _change(request, name, "restart", lambda patch, caller: service.restart(name, caller=caller))
+
+
+async def scale(request: Request, name: Name) -> Response:
+    """More or fewer instances of what serves. Answers when the rollout is over."""
+    service = api_of(request).service
+    return await _change(
+        request, name, "scale", lambda patch, caller: service.scale(name, patch["replicas"], caller=caller)
+    )
 
 
 async def status(request: Request, name: Name) -> Response:
@@ -154,6 +169,27 @@ async def delete(
     await unless_stopping(api, api.service.delete(name, keep_files=keep_files, caller=caller_of(request).name))
     api.rendered.pop(name, None)
     return json_response({"message": f"{name} is deleted"})
+
+
+async def _change(
+    request: Request, name: str, verb: str, begin: Callable[[dict[str, Any], str], Coroutine[Any, Any, Rollout]]
+) -> Response:
+    """A rollout of the release that serves, answered as a deploy is."""
+    api, caller = api_of(request), caller_of(request)
+    existing(request, name)
+    body = await read_json(request, api.settings.max_body)
+    patch, issues = parse_small(verb, body)
+    if issues:
+        raise SpecInvalid(issues=issues, deployment=name, operation=verb)
+
+    async def start() -> Rollout:
+        return await unless_stopping(api, begin(patch, caller.name))
+
+    def succeeded(rollout: Rollout) -> Response:
+        return json_response(wire.result_json(rollout, api.service.steps(rollout.id)))
+
+    rollout_id = await start_once(request, body, start)
+    return await answer(request, rollout_id, name, succeeded)
 
 
 def valid_name(name: str) -> str:

@@ -26,6 +26,8 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "RollbackRequest": {"version": "1.4.1"},
     "AbortRequest": {"reason": "wrong build"},
+    "RestartRequest": {},
+    "ScaleRequest": {"replicas": 5},
 }
 
 _BEARER = {

@@ -116,9 +116,16 @@ BODY_NAMES = {
     "plan": "DeployRequest",
     "rollback": "RollbackRequest",
     "abort": "AbortRequest",
+    "restart": "RestartRequest",
+    "scale": "ScaleRequest",
 }
 
 _SPEC = "INVALID_DEPLOYMENT_SPEC"
+_CHANGE = {
+    400: f"{_SPEC}: nothing runs, there is nothing to change, or the body is malformed",
+    409: "DEPLOYMENT_IN_PROGRESS",
+    500: "DEPLOYMENT_FAILED or HEALTH_CHECK_FAILED",
+}
 _STEER = {400: f"{_SPEC}: the rollout is past what was asked for, or the body is malformed"}
 
 # To add an endpoint: a function in a file of its noun, a row here (fixed paths before those with a name, the busy ones
@@ -140,6 +147,10 @@ ROUTES: tuple[Row, ...] = (
     Row("POST", f"{_ONE}/rollback", deployments.rollback, None, "Roll back to a kept release",
         {200: schemas.RollbackResult, 202: schemas.Rollout},
         {400: f"BACKUP_NOT_FOUND, or {_SPEC}: malformed body", 500: "ROLLBACK_FAILED"}, headers=_ASYNC),
+    Row("POST", f"{_ONE}/restart", deployments.restart, None, "Restart all instances, rolling",
+        {200: schemas.DeployResult, 202: schemas.Rollout}, _CHANGE, headers=_ASYNC),
+    Row("POST", f"{_ONE}/scale", deployments.scale, None, "Change the number of instances",
+        {200: schemas.DeployResult, 202: schemas.Rollout}, _CHANGE, headers=_ASYNC),
     Row("GET", f"{_ONE}/health", deployments.health, "status", "Check health now", {200: schemas.Health}),
     Row("DELETE", _ONE, deployments.delete, None, "Delete a deployment", {200: schemas.Message},
         {400: f"{_SPEC}: a query parameter is not valid", 409: "DEPLOYMENT_IN_PROGRESS"}),

@@ -90,7 +90,7 @@ class Rollout(BaseModel):
     id: Uuid
     deployment: DeploymentName
     number: Annotated[int, Field(examples=[7])]
-    kind: Literal["deploy", "rollback"]
+    kind: Literal["deploy", "rollback", "restart", "scale"]
     version: Version
     previous_version: str
     strategy: StrategyLiteral

@@ -24,6 +24,10 @@ class Service(Protocol):
 
     async def rollback(self, name: str, version: str | None, *, caller: str) -> Rollout: ...
 
+    async def restart(self, name: str, *, caller: str) -> Rollout: ...
+
+    async def scale(self, name: str, replicas: int, *, caller: str) -> Rollout: ...
+
     async def outcome(self, rollout_id: str) -> Rollout:
         """Wait until the rollout is over. Cancelling the wait changes nothing."""
 

@@ -230,6 +230,8 @@ BODIES: dict[str, Group] = {
     "plan": deploy_group(),
     "rollback": _ROLLBACK,
     "abort": _ABORT,
+    "restart": Group({}),
+    "scale": Group({"replicas": Field(REPLICAS, "Instances to run.", 5)}, require=("replicas",)),
 }
 
 

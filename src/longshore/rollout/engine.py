@@ -34,6 +34,14 @@ log = logging.getLogger("longshore.engine")
 UNDO_PAUSES_S = (0.2, 1.0, 3.0)
 
 
+_DONE = {
+    RolloutKind.deploy: "Deployed",
+    RolloutKind.rollback: "Rolled back",
+    RolloutKind.restart: "Restarted",
+    RolloutKind.scale: "Scaled",
+}
+
+
 class Engine:
     def __init__(self, world: World) -> None:
         self._world = world
@@ -72,8 +80,7 @@ class Engine:
                 journal.fail(record, _told(error), tolerated=True)
             else:
                 journal.complete(record, message)
-        verb = "Rolled back" if rollout.kind is RolloutKind.rollback else "Deployed"
-        journal.move(RolloutStatus.succeeded, message=f"{verb} {rollout.deployment} {rollout.version}")
+        journal.move(RolloutStatus.succeeded, message=f"{_DONE[rollout.kind]} {rollout.deployment} {rollout.version}")
         return journal.rollout
 
     async def unwind(self, rollout: Rollout, plan: Plan | None) -> Rollout:
@@ -138,7 +145,8 @@ class Engine:
 
     async def _fail(self, journal: Journal, plan: Plan, error: Exception) -> Rollout:
         failure = describe(journal.rollout, error)
-        if not journal.rollout.spec.rollback_on_failure and failure.code != RolloutAborted.code:
+        holds = journal.rollout.kind is RolloutKind.deploy and not journal.rollout.spec.rollback_on_failure
+        if holds and failure.code != RolloutAborted.code:
             journal.move(
                 RolloutStatus.held,
                 failure=failure,

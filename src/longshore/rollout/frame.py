@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from longshore.model import RolloutKind, Spec
+from longshore.model import RolloutKind, Spec, StrategyName
 from longshore.rollout.plan import Plan, Step, View
+from longshore.rollout.scaling import scale
 from longshore.rollout.steps.artifact import FetchArtifact
 from longshore.rollout.steps.backup import CreateBackup
 from longshore.rollout.steps.dependencies import CheckDependencies
@@ -14,17 +15,20 @@ from longshore.rollout.steps.release import Commit, Prune, SwitchCurrent
 from longshore.rollout.strategies import STRATEGIES, parts
 
 
-def plan_rollout(view: View, spec: Spec, *, keep_releases: int) -> Plan:
-    """The whole plan of a rollout: frame(strategy's steps)."""
-    steps: list[Step]
-    if view.kind is RolloutKind.rollback and view.current is not None and view.current.version == spec.version:
-        # An aborted or held rollout has been undone before this: what serves is what was asked for.
-        steps = [parts.commit(view, spec, parts.ids(view.serving))]
-    elif view.runs:
-        steps = STRATEGIES[spec.strategy].plan(view, spec)
-    else:
-        steps = files_only(view, spec)
-    return frame(steps, view, spec, keep_releases=keep_releases)
+def plan_rollout(view: View, spec: Spec, strategy: StrategyName | None = None, *, keep_releases: int) -> Plan:
+    """The whole plan of a rollout. strategy: where it is not the spec's own."""
+    strategy = strategy or spec.strategy
+    match view.kind:
+        case RolloutKind.scale:
+            return bare(scale(view, spec), view)
+        case RolloutKind.restart:
+            return bare(STRATEGIES[strategy].plan(view, spec), view)
+        case RolloutKind.rollback if view.current is not None and view.current.version == spec.version:
+            # An aborted or held rollout has been undone before this: what serves is what was asked for.
+            return bare([parts.commit(view, spec, parts.ids(view.serving))], view)
+        case RolloutKind.deploy | RolloutKind.rollback:
+            steps = STRATEGIES[strategy].plan(view, spec) if view.runs else files_only(view, spec)
+            return frame(steps, view, spec, keep_releases=keep_releases)
 
 
 def files_only(view: View, spec: Spec) -> list[Step]:
@@ -38,11 +42,15 @@ def files_only(view: View, spec: Spec) -> list[Step]:
     ]
 
 
+def bare(steps: list[Step], view: View) -> Plan:
+    """Around steps that bring no other release: no fetching and no hooks, only the check before the commit."""
+    at, commit = _commit(steps)
+    return Plan((*steps[:at], HealthCheck(commit.instances), *steps[at:], *_retire_leftover(view)))
+
+
 def frame(steps: list[Step], view: View, spec: Spec, *, keep_releases: int) -> Plan:
     """Put the common steps in front, before the commit, and at the end."""
-    at = next(i for i, step in enumerate(steps) if isinstance(step, Commit))
-    commit = steps[at]
-    assert isinstance(commit, Commit)
+    at, commit = _commit(steps)
     current = view.current.version if view.current else None
     before: list[Step] = [
         CheckDependencies(spec.dependencies),
@@ -59,6 +67,16 @@ def frame(steps: list[Step], view: View, spec: Spec, *, keep_releases: int) -> P
             name="post_deploy_hooks",
         ),
     ]
-    leftover = parts.ids(view.leftover)
-    after: list[Step] = [*([RetireInstances(leftover)] if leftover else []), Prune(keep_releases)]
+    after = (*_retire_leftover(view), Prune(keep_releases))
     return Plan((*before, *steps[:at], *verified, commit, *steps[at + 1 :], *after))
+
+
+def _commit(steps: list[Step]) -> tuple[int, Commit]:
+    """Where a strategy commits."""
+    return next((at, step) for at, step in enumerate(steps) if isinstance(step, Commit))
+
+
+def _retire_leftover(view: View) -> tuple[Step, ...]:
+    """An older warm set has no use any more."""
+    leftover = parts.ids(view.leftover)
+    return (RetireInstances(leftover),) if leftover else ()

@@ -17,7 +17,7 @@ from uuid_utils import uuid7
 
 from longshore.artifacts.base import Scan
 from longshore.errors import InternalError, LongshoreError, NotFound, RolloutFailed
-from longshore.model import Deployment, Rollout, RolloutKind, RolloutStatus, Spec
+from longshore.model import Deployment, Rollout, RolloutKind, RolloutStatus, Spec, StrategyName
 from longshore.rollout.control import Control
 from longshore.rollout.engine import Engine, describe
 from longshore.rollout.frame import plan_rollout
@@ -64,8 +64,20 @@ class Runner:
         ended = await self.outcome(rollout.id)
         return ended.status is RolloutStatus.unwound
 
-    def open(self, spec: Spec, kind: RolloutKind, caller: str) -> Rollout:
-        """Insert the rollout as the deployment's one open one. Raises DeploymentInProgress."""
+    def open(
+        self,
+        spec: Spec,
+        kind: RolloutKind,
+        caller: str,
+        *,
+        strategy: StrategyName | None = None,
+        runs: bool = True,
+    ) -> Rollout:
+        """Insert the rollout as the deployment's one open one. Raises DeploymentInProgress.
+
+        strategy   where it is not the spec's own
+        runs       False: files only, so a port that the spec names is not this deployment's
+        """
         store, now = self._world.store, self._world.clock.now()
         with store.transaction():
             deployment = store.deployment(spec.name)
@@ -77,7 +89,7 @@ class Runner:
                         fresh,
                         environment=spec.environment,
                         working_directory=spec.working_directory,
-                        public_port=spec.public_port,
+                        public_port=spec.public_port if runs else None,
                     )
                 )
             rollout = store.open_rollout(
@@ -88,15 +100,14 @@ class Runner:
                     kind=kind,
                     version=spec.version,
                     previous_version=deployment.current_version if deployment is not None else None,
-                    strategy=spec.strategy,
+                    strategy=strategy or spec.strategy,
                     status=RolloutStatus.running,
                     spec=spec,
                     requested_by=caller,
                     started_at=now,
                 )
             )
-            verb = "rollback to" if kind is RolloutKind.rollback else f"{spec.strategy} deploy of"
-            Journal(self._world, rollout, None).event("info", f"{caller} started a {verb} {spec.version}")
+            Journal(self._world, rollout, None).event("info", f"{caller} started a {_called(rollout)}")
         return rollout
 
     def own(self, rollout: Rollout, scan: Scan | None) -> None:
@@ -148,7 +159,7 @@ class Runner:
                 scan=scan,
                 routed=self._settings.environment(rollout.spec.environment).router != "none",
             )
-            plan = plan_rollout(view, rollout.spec, keep_releases=self._world.keep_releases)
+            plan = plan_rollout(view, rollout.spec, rollout.strategy, keep_releases=self._world.keep_releases)
             self._world.store.save_plan(rollout, encode_plan(plan))
         except Exception as error:
             if not isinstance(error, LongshoreError):
@@ -200,6 +211,19 @@ class Runner:
     def _plan_of(self, rollout: Rollout) -> Plan | None:
         text = self._world.store.plan_of(rollout.id)
         return None if text is None else decode_plan(text, STEPS)
+
+
+def _called(rollout: Rollout) -> str:
+    """What it is, for the history."""
+    match rollout.kind:
+        case RolloutKind.deploy:
+            return f"{rollout.strategy} deploy of {rollout.version}"
+        case RolloutKind.rollback:
+            return f"rollback to {rollout.version}"
+        case RolloutKind.restart:
+            return f"restart of {rollout.version}"
+        case RolloutKind.scale:
+            return f"change to {rollout.spec.replicas} replicas"
 
 
 def _interrupted(world: World, rollout: Rollout) -> str:

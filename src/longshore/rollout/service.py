@@ -20,6 +20,7 @@ from pathlib import Path
 from longshore.bus import Subscription
 from longshore.drivers.base import Driver
 from longshore.errors import (
+    Issue,
     NotFound,
     SpecInvalid,
 )
@@ -75,7 +76,7 @@ class Service:
         """Open the rollout and run it as the manager's own. Raises SpecInvalid and its kinds, DeploymentInProgress."""
         checked = await self._check(request)
         checked.findings.raise_if_any(checked.spec.name)
-        rollout = self._runner.open(checked.spec, RolloutKind.deploy, caller)
+        rollout = self._runner.open(checked.spec, RolloutKind.deploy, caller, runs=checked.command is not None)
         self._runner.own(rollout, checked.scan)
         return rollout
 
@@ -105,14 +106,28 @@ class Service:
             target = kept_release(self._world, name, version or version_before(self._world, deployment))
         serving = self._world.store.release(name, deployment.current_version) if deployment.current_version else None
         strategy = serving.spec.strategy if serving is not None else target.spec.strategy
-        spec = replace(
-            target.spec,
-            strategy=strategy,
-            rollback_on_failure=True,
-            environment=deployment.environment,
-            working_directory=deployment.working_directory,
-        )
-        rollout = self._runner.open(spec, RolloutKind.rollback, caller)
+        rollout = self._runner.open(target.spec, RolloutKind.rollback, caller, strategy=strategy)
+        self._runner.own(rollout, None)
+        return rollout
+
+    async def restart(self, name: str, *, caller: str) -> Rollout:
+        """Replace every instance by a new one of the same release, rolling. Raises SpecInvalid where nothing runs."""
+        release = self._running_release(name, "restart")
+        rollout = self._runner.open(release.spec, RolloutKind.restart, caller, strategy="rolling")
+        self._runner.own(rollout, None)
+        return rollout
+
+    async def scale(self, name: str, replicas: int, *, caller: str) -> Rollout:
+        """Start more instances, or retire the newest; those that stay are not touched. replicas: 1 or more.
+
+        Raises SpecInvalid where nothing runs or there are as many already.
+        """
+        release = self._running_release(name, "scale")
+        if replicas == release.spec.replicas:
+            raise SpecInvalid(
+                issues=[Issue("replicas", f"{name} has {replicas} already")], deployment=name, operation="scale"
+            )
+        rollout = self._runner.open(replace(release.spec, replicas=replicas), RolloutKind.scale, caller)
         self._runner.own(rollout, None)
         return rollout
 
@@ -300,6 +315,16 @@ class Service:
     async def _ask_health(self, name: str) -> Health:
         known = self.health_now(name)
         return known if known is not Health.unknown else (await self.health(name)).overall
+
+    def _running_release(self, name: str, verb: str) -> Release:
+        deployment = get_deployment(self._world, name)
+        version = deployment.current_version
+        release = self._world.store.release(name, version) if version is not None else None
+        if release is None or not release.runs:
+            raise SpecInvalid(
+                f"{name} has nothing that runs, so there is nothing to {verb}.", deployment=name, operation=verb
+            )
+        return release
 
     def _steerable(self, name: str, rollout_id: str, verb: str) -> Rollout:
         rollout = self.rollout(name, rollout_id)
