@@ -13,7 +13,7 @@ import psutil
 from harness import Figure, show, table
 from rich.console import Console
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs/benchmarks.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
