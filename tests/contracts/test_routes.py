@@ -47,7 +47,9 @@ def path_of(row: Row, name: str = "shop") -> str:
 
 
 async def call(client: httpx2.AsyncClient, row: Row, name: str = "shop") -> httpx2.Response:
-    body = spec(name) if row.name in ("deploy", "validate", "plan") else None
+    body = (
+        spec(name) if row.name in ("deploy", "validate", "plan") else {"replicas": 5} if row.name == "scale" else None
+    )
     return await client.request(row.method, path_of(row, name), json=body)
 
 
