@@ -149,10 +149,9 @@ def test_an_inherited_port_gives_way_to_the_one_that_the_health_url_names() -> N
 
 
 def test_a_port_and_a_url_that_disagree_are_left_for_validation_to_refuse() -> None:
-    found = resolved(serves=8080, health_check_url="http://localhost:9090/up")
-    assert found.public_port == 9090
-    given = resolved(health_check_url="http://localhost:9090/up", port=None)
-    assert given.public_port == 9090
+    found = resolved(health_check_url="http://localhost:9090/up", port=8080)
+    assert found.port == 8080
+    assert found.health_check_url == "http://localhost:9090/up"
 
 
 def test_what_a_shape_error_left_out_is_empty() -> None:

@@ -1,0 +1,166 @@
+"""The manager in memory with one deployment, `shop`: `await shop.deploy("2.0")`, and what a test may want besides."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from longshore.drivers.mock import MockWorld, Script
+from longshore.model import Rollout, RolloutStatus
+from longshore.rollout.control import Control
+from longshore.rollout.request import Request
+from longshore.routers.mock import MockRouter
+from support.engine import PORT, Clock, Disk, Lab, Machine
+
+#: seconds of real time after which a condition that a test waits for is given up
+PATIENCE_S = 20.0
+
+
+class HandClock(Clock):
+    """Short waits pass at once; those of a minute and more when a test moves the clock on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds < 60:
+            await super().sleep(seconds)
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self.time + seconds, future))
+        await future
+
+    def advance(self, seconds: float) -> None:
+        self.time += seconds
+        for when, future in self._sleepers:
+            if when <= self.time and not future.done():
+                future.set_result(None)
+
+
+class RefusingLab(Lab):
+    """A manager whose database does not take the commit of a rollout while `refuse_commit`."""
+
+    refuse_commit = False
+
+    def _on_write(self, point: str) -> None:
+        super()._on_write(point)
+        if point == "commit" and self.refuse_commit:
+            last = self.store.last_rollout_of("shop")
+            if last is not None and last.status is RolloutStatus.committed:
+                raise sqlite3.OperationalError("disk is full")
+
+
+class Shop:
+    def __init__(self, root: Path) -> None:
+        self.root, self.clock = root, HandClock()
+        self.machine = Machine(MockWorld(self.clock), MockRouter(), Disk(), self.clock, root / "longshore.db")
+        self.lab = RefusingLab(self.machine)
+
+    @property
+    def driver_world(self) -> MockWorld:
+        return self.machine.world
+
+    @property
+    def router(self) -> MockRouter:
+        return self.machine.router
+
+    def script(self, version: str, **behaviour: Any) -> None:
+        self.machine.world.scripts[version] = Script(**behaviour)
+
+    def request(self, version: str, **fields: Any) -> Request:
+        """What a client would have asked for; a field that is None is left out."""
+        artifact = self.root / "artifacts" / version
+        if not artifact.exists():
+            artifact.mkdir(parents=True)
+            (artifact / "run").write_text(version)
+            (artifact / "run").chmod(0o755)
+        given = {
+            "name": "shop",
+            "version": version,
+            "artifact_path": str(artifact),
+            "command": "./run",
+            "health_check_url": f"http://localhost:{PORT}/health",
+            "replicas": 2,
+            **fields,
+        }
+        return Request({key: value for key, value in given.items() if value is not None})
+
+    async def begin(self, version: str, **fields: Any) -> Rollout:
+        self.clock.time += 10
+        return await self.lab.service.deploy(self.request(version, **fields), caller="ana")
+
+    async def deploy(self, version: str, **fields: Any) -> Rollout:
+        return await self.lab.service.outcome((await self.begin(version, **fields)).id)
+
+    async def deployed(self, *versions: str, **fields: Any) -> None:
+        """These versions, one after the other, all well."""
+        for version in versions:
+            rollout = await self.deploy(version, **fields)
+            assert rollout.status is RolloutStatus.succeeded, rollout.failure
+
+    async def rollback(self, version: str | None = None) -> Rollout:
+        self.clock.time += 10
+        rollout = await self.lab.service.rollback("shop", version, caller="ana")
+        return await self.lab.service.outcome(rollout.id)
+
+    async def restart(self) -> None:
+        """The manager is stopped in whatever it does, and a new one begins on the same machine."""
+        await self.lab.runner.close()
+        self.lab.close()
+        self.lab = RefusingLab(self.machine)
+
+    async def close(self) -> None:
+        await self.lab.runner.close()
+        self.lab.close()
+
+    # ------------------------------------------------------------------------------------------------ looking
+
+    def steps(self, rollout: Rollout) -> list[str]:
+        """The journal: a step that ran, `undo STEP`, `!` before those that failed."""
+        return [
+            f"{'!' if r.status == 'failed' else ''}{'undo ' if r.undo else ''}{r.name}"
+            for r in self.lab.store.journal(rollout.id)
+        ]
+
+    def last(self) -> Rollout:
+        rollout = self.lab.store.last_rollout_of("shop")
+        assert rollout is not None
+        return rollout
+
+    def events(self) -> list[str]:
+        return [f"{e.type}: {e.message}" for e in reversed(self.lab.store.events("shop", limit=1000))]
+
+    def serving(self) -> str:
+        """The version of the instances that requests reach."""
+        served = self.router.served("shop")
+        ports = {target.port for target in served[-1]} if served else set()
+        versions = {i.version for i in self.lab.store.instances("shop") if i.port in ports}
+        return ",".join(sorted(versions))
+
+    def step_running(self, name: str) -> bool:
+        last = self.lab.store.last_rollout_of("shop")
+        records = self.lab.store.journal(last.id) if last is not None else []
+        return any(r.name == name and r.status == "running" for r in records)
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    """Let everything else go on until this holds; fails, naming it, when it does not come to hold."""
+    ends = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < ends, f"waited {PATIENCE_S:g} s in vain until {what}"
+        await asyncio.sleep(0)
+
+
+def with_fields(rollout: Rollout, **fields: Any) -> Rollout:
+    """The rollout with other fields in its spec."""
+    return replace(rollout, spec=replace(rollout.spec, **fields))
+
+
+def control_of(shop: Shop, rollout: Rollout) -> Control:
+    return shop.lab.runner.control(rollout)
