@@ -93,7 +93,8 @@ def test_a_working_directory_of_another_deployment_or_in_it_or_around_it_is_refu
         assert "working_directory" in str(error["details"]), other
     link = manager.directory / "link"
     link.symlink_to(place)
-    manager.refused("guest", "1", 400, "INVALID_DEPLOYMENT_SPEC", **plain, working_directory=str(link))
+    for other in (link, link / "deeper"):
+        manager.refused("guest", "1", 400, "INVALID_DEPLOYMENT_SPEC", **plain, working_directory=str(other))
     for bad in ("relative/path", "/", "/proc/longshore", "/dev/null/x", str(manager.data_dir)):
         manager.refused("guest", "1", 400, "INVALID_DEPLOYMENT_SPEC", **plain, working_directory=bad)
     assert manager.http.get(f"{ROOT}/guest").status_code == 404

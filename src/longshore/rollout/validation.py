@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,15 +145,22 @@ def _place(world: World, request: Request, spec: Spec, deployment: Deployment | 
                 f"{spec.name} is in {deployment.working_directory!r} and stays there; for another place deploy under "
                 "another name, or delete the deployment first",
             )
-    here = Path(spec.working_directory)
+    here = _real(spec.working_directory)
     for other in world.store.deployments():
-        there = Path(other.working_directory)
+        there = _real(other.working_directory)
         if other.name != spec.name and (here == there or here in there.parents or there in here.parents):
             findings.refuse(
                 "working_directory",
                 f"{spec.working_directory!r} is, contains or lies in the working directory of {other.name} "
                 f"({other.working_directory}): give each deployment one of its own",
             )
+    ours = _real(world.logs.parent)
+    if here == ours or here in ours.parents or (ours in here.parents and ours / "apps" not in here.parents):
+        findings.refuse(
+            "working_directory",
+            f"{spec.working_directory!r} is, contains or lies in the manager's own data directory ({ours}): choose "
+            f"another, or leave it out for {ours / 'apps' / spec.name}",
+        )
     directory = world.directory(spec.working_directory)
     try:
         directory.check()
@@ -161,10 +169,15 @@ def _place(world: World, request: Request, spec: Spec, deployment: Deployment | 
             findings.refuse("working_directory", f"{spec.working_directory!r} belongs to {holder}")
     except FilesError as error:
         findings.refuse("working_directory", str(error))
-    if "working_directory" in request.fields and spec.artifact_path:
-        artifact = Path(spec.artifact_path)
+    if spec.artifact_path:
+        artifact = _real(spec.artifact_path)
         if artifact.is_dir() and (artifact == here or artifact in here.parents):
             findings.refuse("artifact_path", "contains the working directory: a release would contain itself")
+
+
+def _real(path: str | Path) -> Path:
+    """Where a path leads: links may bring two directories that look apart together. A loop of links stays as it is."""
+    return Path(os.path.realpath(path))
 
 
 async def _disk(world: World, spec: Spec, scan: Scan | None, findings: Findings) -> None:
