@@ -1,5 +1,7 @@
 """Whatever can be named has its place in the documentation, and what stands there is true of it."""
 
+import re
+from pathlib import Path
 from typing import get_origin
 
 import pytest
@@ -13,7 +15,7 @@ from longshore.durations import parse_duration
 from longshore.errors import LeaseLost, LongshoreError
 from longshore.health.probes import PROBES
 from longshore.model import TRANSITIONS, Analysis, BlueGreen, Canary, HealthCheck, Recreate, Rolling, Spec
-from longshore.rollout.steps import STEPS
+from longshore.rollout.steps import STEPS, hooks
 from longshore.rollout.strategies import STRATEGIES
 from longshore.routers import ROUTERS
 from longshore.settings import Environment, Settings
@@ -156,3 +158,8 @@ def test_every_way_a_rollout_may_be_found_in_has_a_remedy(name):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_addition_has_a_checklist(kind):
     assert (DOCS / "checklists" / f"new-{kind}.md").is_file()
+
+
+def test_every_variable_of_a_hook_has_a_row():
+    given = set(re.findall(r'"(DEPLOYMENT_[A-Z_]+)"', Path(hooks.__file__).read_text("utf-8")))
+    assert given == {key for row in rows_of("docs/guide/hooks.md") for key in spans(row[0]) if key.startswith("DEPL")}
