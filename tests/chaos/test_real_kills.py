@@ -52,18 +52,23 @@ async def site(bare: Site) -> Site:
     return bare
 
 
-async def writes_of(site: Site, act: Act) -> int:
-    """How many transactions a whole act has."""
+async def writes_of(site: Site, act: Act, *, good: bool = True) -> int:
+    """How many transactions a whole act has, which is to succeed or to fail."""
     before = site.writes()
-    with suppress(ApiError):
+    try:
         await act()
+    except ApiError:
+        if good:
+            raise
     return site.writes() - before
 
 
 async def kill_at(site: Site, chance: random.Random, writes: int, act: Act) -> str:
     """Begin what the manager does not survive; sometimes the next one does not survive its recovery."""
     number, point = chance.randint(1, writes), chance.choice(POINTS)
-    site.light_fuse(number, point)
+    # Half of them a moment later: in the middle of an effect, with the router's files or a process half made.
+    delay_s = chance.choice((0.0, chance.uniform(0.0, 0.1)))
+    site.light_fuse(number, point, delay_s)
     try:
         await bounded(act(), 60.0, "it is done, or its manager dead")
     except ApiError:
@@ -72,10 +77,10 @@ async def kill_at(site: Site, chance: random.Random, writes: int, act: Act) -> s
         assert await ended_soon(site.manager.pid), "the connection broke, but the manager lives"
     if site.manager.alive:
         await site.kill()  # this time there were fewer writes: killed at rest, then
-    story = f"killed at {point} {number} of {writes}"
+    story = f"killed {1000 * delay_s:.0f} ms after {point} {number} of {writes}"
     if chance.randrange(100) < AGAIN_PCT:
         number = chance.randint(1, 12)
-        site.light_fuse(number)
+        site.light_fuse(number, "committed", chance.choice((0.0, chance.uniform(0.0, 0.1))))
         with suppress(ManagerFailed):
             await site.restart()
             await site.until_dead_or_over()
@@ -94,7 +99,7 @@ async def test_a_manager_killed_at_any_write_leaves_one_version_no_process_and_n
         return lambda: site.deploy(version, strategy, **(SHORT if good else BROKEN))
 
     async with site.load(**LIGHT) as load:
-        writes = {good: await writes_of(site, rollout(f"whole-{good}", good)) for good in (True, False)}
+        writes = {good: await writes_of(site, rollout(f"whole-{good}", good), good=good) for good in (True, False)}
         before = await site.settled(extra=REPLICAS)
         assert before == "whole-True"
         for kill in range(KILLS):

@@ -1,8 +1,9 @@
 """`longshore` with a fuse: it kills itself, by SIGKILL, at the n-th write to its store after the fuse was set.
 
-The fuse is a file in the data directory, `POINT N`: at the N-th "begin" (nothing is written yet), "commit" (written,
-not on disk) or "committed" (on disk, nobody told). It is used up when it is read. How many transactions there were so
-far stands in `writes`, so that a test can choose N.
+The fuse is a file in the data directory, `POINT N DELAY`: at the N-th "begin" (nothing is written yet), "commit"
+(written, not on disk) or "committed" (on disk, nobody told), or that many seconds later, in the middle of whatever is
+done by then. It is used up when it is read. How many transactions there were so far stands in `writes`, so that a test
+can choose N.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import threading
 from pathlib import Path
 
 import longshore.app
@@ -19,7 +21,7 @@ from longshore.__main__ import main
 class Fuse:
     def __init__(self, data_dir: Path) -> None:
         self.file = data_dir / "fuse"
-        self.point, self.left = "", 0
+        self.point, self.left, self.delay_s = "", 0, 0.0
         self.count = 0
         self.counter = os.open(data_dir / "writes", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
 
@@ -28,13 +30,16 @@ class Fuse:
             self.count += 1
             os.pwrite(self.counter, b"%d\n" % self.count, 0)
             if self.file.exists():
-                self.point, number = self.file.read_text().split()
-                self.left = int(number)
+                self.point, number, delay = self.file.read_text().split()
+                self.left, self.delay_s = int(number), float(delay)
                 self.file.unlink()
         if self.left and point == self.point:
             self.left -= 1
-            if not self.left:
+            if self.left:
+                return
+            if not self.delay_s:
                 os.kill(os.getpid(), signal.SIGKILL)
+            threading.Timer(self.delay_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
 
 if __name__ == "__main__":

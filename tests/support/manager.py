@@ -23,7 +23,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from longshore.client import AsyncLongshore, ClientError
+from longshore.client import AsyncLongshore, ClientError, DeploymentNotFound
 from longshore.client.results import Rollout
 from longshore.demo.load import Load, Mix
 from longshore.demo.manager import ManagerFailed
@@ -83,11 +83,11 @@ class Site(Stage):
 
     # ------------------------------------------------------------------------------------------------ killing
 
-    def light_fuse(self, number: int, point: str = "begin") -> None:
+    def light_fuse(self, number: int, point: str = "begin", delay_s: float = 0.0) -> None:
         assert point in POINTS
         assert number > 0
         file = self.data / "fuse.new"
-        file.write_text(f"{point} {number}")
+        file.write_text(f"{point} {number} {delay_s}")
         file.replace(self.data / "fuse")
 
     def writes(self) -> int:
@@ -103,13 +103,15 @@ class Site(Stage):
         return await self.start_manager()
 
     async def until_dead_or_over(self, bound_s: float = 60.0) -> bool:
-        """Wait until the manager has died (True) or the last rollout is over and it lives (False)."""
+        """Wait until the manager has died (True), or it lives and no rollout is in progress (False)."""
 
         async def end() -> bool:
             while self.manager.alive:
                 try:
                     if (last := await self.last_rollout()) is not None and last.is_over:
                         return False
+                except DeploymentNotFound:
+                    return False
                 except ClientError:
                     pass  # it may be dying at this very moment: the next look tells
                 await asyncio.sleep(0.05)
