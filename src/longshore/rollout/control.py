@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 
 class Control:
@@ -12,6 +13,7 @@ class Control:
         self.abort_reason: str | None = None
         self.pause_wanted = False
         self.promote_wanted = False
+        self._resumes = 0
         self._aborted = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -25,6 +27,7 @@ class Control:
 
     def resume(self) -> None:
         self.pause_wanted = False
+        self._resumes += 1
         self._changed.set()
 
     def promote(self) -> None:
@@ -41,8 +44,14 @@ class Control:
             self._changed.clear()
             await self._changed.wait()
 
-    async def promoted(self) -> None:
-        """Wait until resume or promote is asked for from now on, or promote was before."""
-        if not self.promote_wanted:
-            self._changed.clear()
-            await self._changed.wait()
+    def promotion(self) -> Callable[[], Awaitable[None]]:
+        """What a step waits with until resume or promote is asked for. Whoever sees the step begin may ask at once, so
+        what counts is asked for after this call, not after the wait has begun; a promote also when it was before."""
+        seen = self._resumes
+
+        async def promoted() -> None:
+            while not self.promote_wanted and self._resumes == seen:
+                self._changed.clear()
+                await self._changed.wait()
+
+        return promoted

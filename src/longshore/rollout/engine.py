@@ -194,7 +194,7 @@ class Engine:
             journal.rollout,
             say=lambda message: journal.say(record, message),
             advance=advance,
-            promoted=control.promoted if control is not None else asyncio.Event().wait,
+            promoted=control.promotion() if control is not None else asyncio.Event().wait,
         )
         work = asyncio.ensure_future(step.undo(context) if record.undo else step.run(context))
         bound = step.bound(journal.rollout.spec)
