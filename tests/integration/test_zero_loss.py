@@ -6,6 +6,7 @@ complete, right answer; there are no retries. Requests of 4 s, event streams and
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -89,6 +90,51 @@ async def test_an_upgrade_and_the_way_back_lose_no_request_and_cut_no_stream(str
         never_both(load, "2.0", "1.0", there)
     assert {"1.0", "2.0"} == set(load.ledger.summary().versions)
     print(f"{strategy}: {took:.1f} s there and back, {load.ledger.summary()}")
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+async def test_applications_that_close_idle_connections_when_they_end_lose_no_request(
+    strategy: str, site: Site
+) -> None:
+    polite = {**SHORT, "command": [sys.executable, "polite.py"]}
+    await site.deploy("1.1", "recreate", **polite)
+    async with site.load(**{**LOAD, "held_s": 1.0}) as load:
+        await busy(load)
+        await site.deploy("2.0", strategy, **polite)
+        await site.client.rollback("shop", "1.1")
+        assert await site.settled(extra=3) == "1.1"
+        await busy(load)
+    nothing_lost(load)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+async def test_a_restart_and_a_change_of_scale_lose_no_request(strategy: str, site: Site) -> None:
+    await site.deploy("2.0", strategy, **SHORT)
+    async with site.load(**{**LOAD, "held_s": 1.0}) as load:
+        await busy(load)
+        before = site.pids()
+        await site.client.restart("shop")
+        assert await site.settled(extra=3) == "2.0"
+        assert not set(site.committed()) & set(before), "the same instances serve"
+        for site.replicas in (4, 2):
+            await site.client.scale("shop", site.replicas)
+            assert await site.settled(extra=4) == "2.0"
+        await busy(load)
+    nothing_lost(load)
+
+
+@pytest.mark.parametrize("bounds", [(0, 1), (0, "100%"), ("100%", "100%")], ids=str)
+async def test_rolling_within_any_bounds_loses_no_request(bounds: tuple[int | str, int | str], site: Site) -> None:
+    rolling = {"max_surge": bounds[0], "max_unavailable": bounds[1]}
+    async with site.load(**{**LOAD, "held_s": 1.0}) as load:
+        await busy(load)
+        await site.deploy("2.0", "rolling", rolling=rolling)
+        assert await site.settled() == "2.0"
+        with pytest.raises(ApiError):
+            await site.deploy("3.0", "rolling", **{**FAILING["never-ready"][1], "rolling": rolling})
+        assert await site.settled() == "2.0"
+        await busy(load)
+    nothing_lost(load)
 
 
 @pytest.mark.parametrize("failure", FAILING)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import sys
@@ -34,6 +35,7 @@ from longshore.drivers.members import environment, processes
 from longshore.drivers.process import MARK
 
 FUSED = Path(__file__).with_name("fused_manager.py")
+POLITE = Path(__file__).with_name("polite_app.py")
 #: points of a transaction at which the fuse can burn through
 POINTS = ("begin", "commit", "committed")
 #: steps that wait for somebody else: an application that starts or ends, requests that end
@@ -53,6 +55,11 @@ class Site(Stage):
     @property
     def data(self) -> Path:
         return self.manager.data_dir
+
+    def artifact(self, version: str, *, broken: bool = False) -> Path:
+        directory = super().artifact(version, broken=broken)
+        shutil.copyfile(POLITE, directory / "polite.py")
+        return directory
 
     def spec(self, version: str, strategy: str, *, broken: bool = False, **fields: Any) -> dict[str, Any]:
         return super().spec(version, strategy, broken=broken, **{"replicas": self.replicas, **fields})
@@ -191,6 +198,11 @@ class Site(Stage):
     def instances(self) -> list[dict[str, Any]]:
         """The rows of all instances, read beside the manager."""
         return self._query("SELECT * FROM instances")
+
+    def committed(self) -> list[str]:
+        """Ids of the instances that serve."""
+        rows = self._query("SELECT instances FROM deployments")
+        return [str(id) for row in rows for id in json.loads(row["instances"])]
 
     def pids(self) -> dict[str, int]:
         """Instance → pid."""
