@@ -6,13 +6,11 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from longshore.drivers.mock import MockWorld, Script
 from longshore.model import Rollout, RolloutStatus
-from longshore.rollout.control import Control
 from longshore.rollout.request import Request
 from longshore.routers.mock import MockRouter
 from support.engine import PORT, Clock, Disk, Lab, Machine
@@ -96,7 +94,10 @@ class Shop:
         return await self.lab.service.deploy(self.request(version, **fields), caller="ana")
 
     async def deploy(self, version: str, **fields: Any) -> Rollout:
-        return await self.lab.service.outcome((await self.begin(version, **fields)).id)
+        return await self.outcome(await self.begin(version, **fields))
+
+    async def outcome(self, rollout: Rollout) -> Rollout:
+        return await asyncio.wait_for(self.lab.service.outcome(rollout.id), PATIENCE_S)
 
     async def deployed(self, *versions: str, **fields: Any) -> None:
         """These versions, one after the other, all well."""
@@ -107,7 +108,7 @@ class Shop:
     async def rollback(self, version: str | None = None) -> Rollout:
         self.clock.time += 10
         rollout = await self.lab.service.rollback("shop", version, caller="ana")
-        return await self.lab.service.outcome(rollout.id)
+        return await self.outcome(rollout)
 
     async def restart(self) -> None:
         """The manager is stopped in whatever it does, and a new one begins on the same machine."""
@@ -155,12 +156,3 @@ async def until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < ends, f"waited {PATIENCE_S:g} s in vain until {what}"
         await asyncio.sleep(0)
-
-
-def with_fields(rollout: Rollout, **fields: Any) -> Rollout:
-    """The rollout with other fields in its spec."""
-    return replace(rollout, spec=replace(rollout.spec, **fields))
-
-
-def control_of(shop: Shop, rollout: Rollout) -> Control:
-    return shop.lab.runner.control(rollout)

@@ -97,11 +97,15 @@ class Engine:
             if plan.steps[position].undoable and not await self._undo(journal, plan.steps[position], position):
                 return journal.rollout
         failure = journal.rollout.failure
-        journal.move(
-            RolloutStatus.unwound,
-            message=f"{failure.message if failure else 'The rollout was interrupted.'} "
-            f"Everything was undone; {_serving(self._world, rollout)}.",
-        )
+        why = failure.message if failure else "The rollout was interrupted."
+        before = [r for r in self._world.store.left_behind(rollout.deployment) if r.number < rollout.number]
+        if before:
+            # It came to clean up after them and did not get that far: what they have left is not forgotten with it.
+            message = f"{why} Rollout {before[0].number} is yet to be undone: deploy or roll back again, which does that."
+            journal.move(RolloutStatus.stuck, message=message)
+        else:
+            message = f"{why} Everything was undone; {_serving(self._world, rollout)}."
+            journal.move(RolloutStatus.unwound, message=message)
         return journal.rollout
 
     # --- private

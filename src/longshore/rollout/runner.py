@@ -173,10 +173,7 @@ class Runner:
 
     async def _clean_up_after_earlier(self, rollout: Rollout) -> None:
         """What a held or stuck rollout has left is undone before a new one looks at the world."""
-        before, _ = self._world.store.rollouts(rollout.deployment, limit=1, offset=1)
-        for earlier in before:
-            if earlier.status not in (RolloutStatus.held, RolloutStatus.stuck):
-                continue
+        for earlier in self._world.store.left_behind(rollout.deployment):
             ended = await self._engine.unwind(earlier, self._plan_of(earlier))
             if ended.status is not RolloutStatus.unwound:
                 raise RolloutFailed(f"Rollout {earlier.number} left something that cannot be undone: {ended.message}")

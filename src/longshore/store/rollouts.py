@@ -71,6 +71,11 @@ class Rollouts(Base):
         )
         return {row["deployment"]: rows.rollout(row) for row in self.db.all(sql)}
 
+    def left_behind(self, deployment: str) -> list[Rollout]:
+        """Those held or stuck, oldest first: what they have left is yet to be undone."""
+        sql = "SELECT * FROM rollouts WHERE deployment = :name AND status IN ('held', 'stuck') ORDER BY number"
+        return [rows.rollout(row) for row in self.db.all(sql, name=deployment)]
+
     def open_rollouts(self) -> list[Rollout]:
         return [rows.rollout(r) for r in self.db.all(f"SELECT * FROM rollouts WHERE status IN ({_OPEN}) ORDER BY id")]
 
