@@ -101,7 +101,7 @@ class Engine:
         before = [r for r in self._world.store.left_behind(rollout.deployment) if r.number < rollout.number]
         if before:
             # It came to clean up after them and did not get that far: what they have left is not forgotten with it.
-            message = f"{why} Rollout {before[0].number} is yet to be undone: deploy or roll back again, which does that."
+            message = f"{why} Rollout {before[0].number} is yet to be undone: the next deploy or rollback does that."
             journal.move(RolloutStatus.stuck, message=message)
         else:
             message = f"{why} Everything was undone; {_serving(self._world, rollout)}."
