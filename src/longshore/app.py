@@ -13,6 +13,7 @@ import os
 import pwd
 import secrets
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from longshore import __version__
 from longshore.api import server as api_server
 from longshore.api.app import create_app
 from longshore.api.settings import ApiSettings, RateLimits
+from longshore.api.wire_request import parse_request
 from longshore.bus import Bus
 from longshore.clock import SystemClock
 from longshore.disk import write_durably
@@ -44,7 +46,7 @@ from longshore.routers import ROUTERS, RouterOptions
 from longshore.routers.base import Router, Traffic
 from longshore.settings import Settings, SettingsError
 from longshore.store import Store
-from longshore.store.sqlite import WriteHook
+from longshore.store.sqlite import SchemaTooNew, WriteHook
 
 log = logging.getLogger("longshore")
 
@@ -76,6 +78,17 @@ def run(settings: Settings) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))
+
+
+def defaults_of(settings: Settings) -> dict[str, Mapping[str, Any]]:
+    """The defaults of each environment, read as a request is. Raises SettingsError naming the setting."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, environment in settings.environments.items():
+        request = parse_request(environment.defaults, require=())
+        for issue in request.issues:
+            raise SettingsError(f"environments.{name}.defaults.{issue.field}: {issue.message}")
+        found[name] = request.fields
+    return found
 
 
 async def serve(settings: Settings, *, on_write: WriteHook | None = None) -> None:
@@ -111,9 +124,9 @@ def check(settings: Settings) -> None:
 @asynccontextmanager
 async def build(settings: Settings, *, on_write: WriteHook | None = None) -> AsyncIterator[Manager]:
     """A manager that has restored, recovered and is ready; taken down at the end, applications untouched."""
-    clock, bus = SystemClock(), Bus()
+    clock, bus, defaults = SystemClock(), Bus(), defaults_of(settings)
     with _locked(settings.data_dir):
-        store = Store(settings.data_dir / "longshore.db", clock, on_write)
+        store = _store(settings, clock, on_write)
         try:
             store.take_over()
             board = Board(clock, store.touch)
@@ -125,7 +138,7 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
 
             world = _world(settings, store, clock, bus, board, router, driver_of)
             runner = Runner(world, settings)
-            service = Service(world, settings, drivers, runner)
+            service = Service(world, settings, defaults, runner)
             monitor = Monitor(world, driver_of, settings.keep_events)
             ready = asyncio.Event()
             token = None if settings.no_auth else _token(settings.data_dir)
@@ -147,6 +160,16 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
 
 
 # --- private: parts
+
+
+def _store(settings: Settings, clock: SystemClock, on_write: WriteHook | None) -> Store:
+    path = settings.data_dir / "longshore.db"
+    try:
+        return Store(path, clock, on_write)
+    except SchemaTooNew as error:
+        raise SettingsError(error.message) from error
+    except sqlite3.DatabaseError as error:
+        raise SettingsError(f"The database {path} cannot be used: {error}. Restore a backup of it.") from error
 
 
 def _world(
@@ -182,6 +205,7 @@ def _world(
         board=board,
         fleet=fleet,
         router=router,
+        driver_of=driver_of,
         ports=ports,
         artifact_limits=settings.artifacts.limits(),
         keep_releases=settings.keep_releases,

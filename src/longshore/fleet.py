@@ -335,7 +335,7 @@ class Fleet:
         own = {"HOST": HOST, "RELEASE_VERSION": spec.version}
         if instance.port is not None:
             own["PORT"] = str(instance.port)
-        return {**base_environment(), **spec.configuration, **own}
+        return {**base_environment(self._user_of(spec)), **spec.configuration, **own}
 
     def _spec_of(self, instance: Instance) -> Spec:
         rollout = self._store.open_rollout_of(instance.deployment)
@@ -351,9 +351,10 @@ class Fleet:
         return release.spec
 
 
-def base_environment() -> Mapping[str, str]:
-    """The few variables that programs and hooks inherit."""
-    return {name: os.environ[name] for name in INHERITED if name in os.environ}
+def base_environment(user: str | None = None) -> Mapping[str, str]:
+    """The few variables that programs and hooks inherit. user: whom they run as, with a HOME of their own."""
+    inherited = (name for name in INHERITED if name in os.environ)
+    return {name: os.environ[name] for name in inherited if user is None or name != "HOME"}
 
 
 def _listening(ports: frozenset[int]) -> str:

@@ -209,6 +209,8 @@ class Deployment:
     updated_at: float
     #: ids of the instances that were committed; whatever else runs belongs to an open rollout or is swept
     instances: tuple[str, ...] = ()
+    #: it is to go, "all" of it or without its files; begun is not yet done, and a restarted manager goes on with it
+    deleting: Literal["all", "keep_files"] | None = None
 
 
 class ReleaseState(StrEnum):

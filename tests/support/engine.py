@@ -191,7 +191,7 @@ class Lab:
             board=board,
             prober=Mortal(Prober(machine), self),
             ports=Ports(),
-            log_path=lambda deployment, instance: Path(f"/logs/{deployment}/{instance}.log"),
+            log_path=lambda deployment, instance: Path(f"/data/logs/{deployment}/{instance}.log"),
         )
         self.world = World(
             store=self.store,
@@ -200,17 +200,18 @@ class Lab:
             board=board,
             fleet=fleet,
             router=self.router,
+            driver_of=lambda environment: self.driver,
             ports=Ports(),
             artifact_limits=Limits(),
             keep_releases=5,
-            logs=Path("/logs"),
+            logs=Path("/data/logs"),
             user_of=lambda spec: None,
             owner_of=lambda spec: None,
             directory_of=lambda path: Mortal(machine.disk.directory(path), self),  # type: ignore[arg-type, return-value]
         )
         settings = Settings(data_dir=Path("/data"))
         self.runner = Runner(self.world, settings)
-        self.service = Service(self.world, settings, {"process": self.driver}, self.runner)
+        self.service = Service(self.world, settings, {}, self.runner)
 
     def _on_write(self, point: str) -> None:
         self.alive()

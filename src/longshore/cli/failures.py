@@ -59,7 +59,7 @@ def _issues(details: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _outcome(details: dict[str, Any]) -> str:
     if details["rolled_back"]:
-        return "rolled back: what served before serves on"
+        return "rolled back: everything was undone; what served before, if anything did, serves on"
     return "not rolled back: it is held as it stands, for inspection, until the next deploy or rollback"
 
 

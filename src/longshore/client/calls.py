@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from longshore.client import results
 from longshore.client.decode import decode
-from longshore.client.effects import ChannelClosed, Emit, Flow, Open, Receive, Reply, Request
+from longshore.client.effects import ANSWER_TIMEOUT, ChannelClosed, Emit, Flow, Open, Receive, Reply, Request
 from longshore.client.errors import ConnectionLost, NotFound, UnexpectedAnswer, error_of_body
 
 T = TypeVar("T")
@@ -102,7 +102,9 @@ def control(name: str, rollout_id: str | None, verb: str, reason: str = "") -> F
     """pause, resume, promote or abort a rollout; None is the one in progress."""
     chosen = rollout_id or (yield from open_rollout(name)).id
     body = {"reason": reason} if reason else None
-    answer = yield from send(Request("POST", path_of(name, "rollouts", chosen, verb), json=body))
+    # An abort is answered when everything is undone, and draining takes as long as it takes.
+    timeout = None if verb == "abort" else ANSWER_TIMEOUT
+    answer = yield from send(Request("POST", path_of(name, "rollouts", chosen, verb), json=body, timeout=timeout))
     return decode(results.Rollout, answer)
 
 

@@ -221,7 +221,7 @@ class Monitor:
     def _care(self, deployment: Deployment, instances: list[Instance], now: float) -> float:
         """Start again, retire: whatever one deployment needs, one action at a time. Seconds until something is due."""
         name = deployment.name
-        if name in self._acting or self._world.lock(name).locked():
+        if name in self._acting or self._world.lock(name).locked() or deployment.deleting is not None:
             return 60.0  # whoever holds it wakes the loop when it is done
         due = 60.0
         for instance in instances:

@@ -5,10 +5,29 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from longshore.durations import format_duration
 from longshore.masking import mask_urls, mask_value
 from longshore.model import Spec
 from longshore.rollout.plan import Plan
 from longshore.rollout.reports import Change, PlannedStep
+
+#: fields in seconds
+DURATIONS = frozenset(
+    [
+        "interval",
+        "timeout",
+        "deadline",
+        "min_ready",
+        "pause",
+        "min_latency_increase",
+        "keep_old",
+        "hold",
+        "drain_timeout",
+        "stop_timeout",
+        "hook_timeout",
+        "progress_deadline",
+    ]
+)
 
 
 def describe_plan(plan: Plan) -> tuple[PlannedStep, ...]:
@@ -25,6 +44,17 @@ def changes(before: Spec | None, after: Spec) -> tuple[Change, ...]:
     )
 
 
+def _text(name: str, value: Any) -> str:
+    """As a person would write it in a request."""
+    if name == "steps":
+        return ", ".join(f"{step.weight} % {_text('pause', step.pause)}" for step in value)
+    if name in DURATIONS and isinstance(value, float):
+        return format_duration(value)
+    if isinstance(value, tuple):
+        return ", ".join(str(item) for item in value)
+    return str(value)
+
+
 def _flat(record: Any, prefix: str = "") -> dict[str, str]:
     found: dict[str, str] = {}
     for field in fields(record):
@@ -35,7 +65,7 @@ def _flat(record: Any, prefix: str = "") -> dict[str, str]:
         elif field.name == "configuration":
             found |= {f"{name}.{key}": text for key, text in value.items()}
         elif value not in ("", None, ()):
-            found[name] = str(value)
+            found[name] = _text(field.name, value)
     return found
 
 

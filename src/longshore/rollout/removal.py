@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from longshore.model import Deployment
@@ -11,14 +12,23 @@ from longshore.rollout.world import World
 from longshore.store.rollouts import in_progress
 
 
-async def remove_deployment(world: World, deployment: Deployment, *, keep_files: bool) -> None:
-    """Raises DeploymentInProgress while a rollout is open. Called again after a crash it goes on where it was.
+def begin_removal(world: World, deployment: Deployment, *, keep_files: bool) -> Deployment:
+    """Write down that it is to go, before anything is done: whoever is killed from here on, the next one goes on.
 
     keep_files   leave releases/, current and shared/ on disk; logs go in any case
+    Raises       DeploymentInProgress while a rollout is open
     """
+    with world.store.transaction():
+        if (holder := world.store.open_rollout_of(deployment.name)) is not None:
+            raise in_progress(holder)
+        marked = replace(deployment, deleting="keep_files" if keep_files else "all")
+        world.store.save_deployment(marked)
+    return marked
+
+
+async def finish_removal(world: World, deployment: Deployment) -> None:
+    """Do what begin_removal wrote down. Called again after a crash it goes on where it was."""
     name, store = deployment.name, world.store
-    if (holder := store.open_rollout_of(name)) is not None:
-        raise in_progress(holder)
     instances = store.instances(name)
     spec = None
     if deployment.current_version and (release := store.release(name, deployment.current_version)) is not None:
@@ -33,7 +43,7 @@ async def remove_deployment(world: World, deployment: Deployment, *, keep_files:
     await asyncio.gather(*(world.fleet.retire(instance.id, stop_s) for instance in instances))
     directory = world.directory(deployment.working_directory)
     claimed = await asyncio.to_thread(directory.holder) == world.claim_of(name)
-    if claimed and not keep_files:
+    if claimed and deployment.deleting != "keep_files":
         # First what Longshore itself made, and only that: other files in a directory taken over are not ours.
         await asyncio.to_thread(directory.remove_all)
     if claimed:

@@ -16,7 +16,9 @@ from typing import Any
 from uuid_utils import uuid7
 
 from longshore.artifacts.base import Scan
-from longshore.errors import InternalError, LongshoreError, NotFound, RolloutFailed
+from longshore.drivers.base import DriverError
+from longshore.errors import DeploymentInProgress, InternalError, LongshoreError, NotFound, RolloutFailed
+from longshore.files import FilesError
 from longshore.model import Deployment, Rollout, RolloutKind, RolloutStatus, Spec, StrategyName
 from longshore.rollout.control import Control
 from longshore.rollout.engine import Engine, describe
@@ -24,8 +26,10 @@ from longshore.rollout.frame import plan_rollout
 from longshore.rollout.journal import Journal
 from longshore.rollout.observe import observe
 from longshore.rollout.plan import Plan, decode_plan, encode_plan
+from longshore.rollout.removal import finish_removal
 from longshore.rollout.steps import STEPS
 from longshore.rollout.world import World
+from longshore.routers.base import RouterError
 from longshore.settings import Settings
 
 log = logging.getLogger("longshore.runner")
@@ -37,6 +41,7 @@ class Runner:
         self._engine = Engine(world)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._controls: dict[str, Control] = {}
+        self._removing: dict[str, asyncio.Task[None]] = {}
 
     def control(self, rollout: Rollout) -> Control:
         """What a person may ask of it while it runs."""
@@ -81,6 +86,10 @@ class Runner:
         store, now = self._world.store, self._world.clock.now()
         with store.transaction():
             deployment = store.deployment(spec.name)
+            if deployment is not None and deployment.deleting is not None:
+                raise DeploymentInProgress(
+                    f"{spec.name} is being deleted: wait until it is gone.", deployment=spec.name, cause="deletion"
+                )
             if deployment is None or deployment.current_version is None:
                 # Until something is committed the row says where the deployment is to be, and reserves that.
                 fresh = deployment or Deployment(spec.name, "", "", None, None, None, None, now, now)
@@ -118,10 +127,17 @@ class Runner:
         """Called once at the start: every rollout that a manager left open is brought to its end by the one rule."""
         for rollout in self._world.store.open_rollouts():
             self._adopt(rollout, self._recover_one(rollout))
+        for deployment in self._world.store.deployments():
+            if deployment.deleting is not None:
+                self._remove(deployment)
+
+    async def remove(self, deployment: Deployment) -> None:
+        """Take away what begin_removal has marked. Cancelling the wait changes nothing."""
+        await asyncio.shield(self._removing.get(deployment.name) or self._remove(deployment))
 
     async def close(self) -> None:
         """The manager stops: rollouts stay as the journal has them, for the next one to recover."""
-        tasks = [*self._running.values()]
+        tasks = [*self._running.values(), *self._removing.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -134,6 +150,20 @@ class Runner:
         task = asyncio.create_task(self._guarded(rollout, work), name=f"rollout {rollout.id}")
         self._running[rollout.id] = task
         task.add_done_callback(lambda _: self._let_go(rollout.id))
+
+    def _remove(self, deployment: Deployment) -> asyncio.Task[None]:
+        async def locked() -> None:
+            async with self._world.lock(deployment.name):
+                try:
+                    await finish_removal(self._world, deployment)
+                except (FilesError, DriverError, RouterError) as error:
+                    message = f"{deployment.name} is only deleted in part: {error} Mend that and delete it again."
+                    raise InternalError(message, deployment=deployment.name, operation="delete") from error
+
+        task = asyncio.create_task(locked(), name=f"removal of {deployment.name}")
+        self._removing[deployment.name] = task
+        task.add_done_callback(lambda _: self._removing.pop(deployment.name, None))
+        return task
 
     async def _guarded(self, rollout: Rollout, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -16,9 +16,9 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from longshore.bus import Subscription
-from longshore.drivers.base import Driver
 from longshore.errors import (
     Issue,
     NotFound,
@@ -43,7 +43,7 @@ from longshore.rollout.checkup import check_up
 from longshore.rollout.frame import plan_rollout
 from longshore.rollout.observe import preview
 from longshore.rollout.preview import changes, describe_plan
-from longshore.rollout.removal import remove_deployment
+from longshore.rollout.removal import begin_removal
 from longshore.rollout.reports import HealthReport, Preview, Status, Summary, Validation
 from longshore.rollout.request import Request
 from longshore.rollout.runner import Runner
@@ -61,8 +61,11 @@ KEYS_KEPT_S = 24 * 3600.0
 
 
 class Service:
-    def __init__(self, world: World, settings: Settings, drivers: Mapping[str, Driver], runner: Runner) -> None:
-        self._world, self._settings, self._drivers, self._runner = world, settings, drivers, runner
+    def __init__(
+        self, world: World, settings: Settings, defaults: Mapping[str, Mapping[str, Any]], runner: Runner
+    ) -> None:
+        """defaults: environment → fields of a request, in model units, where neither it nor the release has them."""
+        self._world, self._settings, self._defaults, self._runner = world, settings, defaults, runner
         world.ask_health = self._ask_health
         world.health_now = self.health_now
 
@@ -192,9 +195,8 @@ class Service:
 
     async def delete(self, name: str, *, keep_files: bool, caller: str) -> None:
         """Stop it and forget it. Raises DeploymentInProgress while a rollout runs."""
-        deployment = get_deployment(self._world, name)
-        async with self._world.lock(name):
-            await remove_deployment(self._world, deployment, keep_files=keep_files)
+        deployment = begin_removal(self._world, get_deployment(self._world, name), keep_files=keep_files)
+        await self._runner.remove(deployment)
         log.info("%s deleted %s", caller, name)
 
     # ------------------------------------------------------------------------------------- reading
@@ -212,8 +214,7 @@ class Service:
 
     async def health(self, name: str) -> HealthReport:
         deployment = get_deployment(self._world, name)
-        driver = self._drivers[self._settings.environment(deployment.environment).driver]
-        return await check_up(self._world, name, driver)
+        return await check_up(self._world, name, self._world.driver_of(deployment.environment))
 
     def health_now(self, name: str) -> Health:
         """From what the monitor knows, without asking."""
@@ -304,7 +305,7 @@ class Service:
             request.fields,
             current=current.spec if current is not None else None,
             deployment=deployment,
-            defaults=environment.defaults,
+            defaults=self._defaults.get(wanted, {}),
             apps=self._settings.data_dir / "apps",
         )
         return await check(self._world, request, spec, environment)

@@ -28,17 +28,14 @@ def kept_release(world: World, name: str, version: str) -> Release:
 
 def version_before(world: World, deployment: Deployment) -> str:
     """The version a rollback without a version goes to."""
-    candidates = [deployment.previous_version] if deployment.previous_version else []
-    candidates += [r.version for r in world.store.releases(deployment.name)]
-    for version in candidates:
-        release = world.store.release(deployment.name, version)
-        if (
-            release is not None
-            and version != deployment.current_version
-            and release.state is ReleaseState.kept
-            and release.healthy_at is not None
-        ):
-            return version
+    releases = {release.version: release for release in world.store.releases(deployment.name)}
+    current = releases.get(deployment.current_version or "")
+    # What was released after what serves is never gone back to: it is what somebody has just fled from.
+    older = [r for r in releases.values() if current is not None and r.created_at < current.created_at]
+    before = releases.get(deployment.previous_version or "")
+    for release in (*([before] if before is not None else []), *older):
+        if release.state is ReleaseState.kept and release.healthy_at is not None:
+            return release.version
     raise BackupNotFound(
         f"{deployment.name} has no earlier release that was ever healthy.",
         deployment=deployment.name,

@@ -82,6 +82,8 @@ async def check(world: World, request: Request, spec: Spec, environment: Environ
     _port(world, spec, deployment, findings, runs=runs, environment=environment)
     if "rolling" not in bad:
         _strategy(world, spec, findings, runs=runs)
+    if runs:
+        await _driver(world, spec, findings)
     for problem in shared_path_problems(spec.shared_paths):
         findings.refuse("shared_paths", problem)
     for key in sorted({"PORT", "HOST", "RELEASE_VERSION"} & spec.configuration.keys()):
@@ -259,6 +261,17 @@ def _port(
         world.ports.is_free(port)
     ):
         findings.refuse(at, f"port {port} is in use by another program, or needs privileges: free it or choose another")
+
+
+async def _driver(world: World, spec: Spec, findings: Findings) -> None:
+    """Is what runs the instances usable, and does it enforce the limits that are asked for?"""
+    found = await world.driver_of(spec.environment).fingerprint()
+    if not found.usable:
+        findings.refuse("environment", f"nothing can run in {spec.environment!r} here: {found.reason}")
+    for name in ("memory", "cpu", "tasks"):
+        how = found.details.get(name, "")
+        if getattr(spec.resources, name) is not None and how.startswith("not enforced"):
+            findings.refuse(f"resources.{name}", f"{how}: leave it out, or make that available")
 
 
 def _strategy(world: World, spec: Spec, findings: Findings, *, runs: bool) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from longshore.artifacts.base import Limits
 from longshore.bus import Bus
 from longshore.clock import Clock
+from longshore.drivers.base import Driver
 from longshore.files import WorkingDirectory
 from longshore.fleet import Fleet, base_environment
 from longshore.health.board import Board
@@ -30,6 +31,8 @@ class World:
     board: Board
     fleet: Fleet
     router: Router
+    #: environment → what runs its instances
+    driver_of: Callable[[str], Driver]
     ports: PortRange
     artifact_limits: Limits
     keep_releases: int
@@ -56,8 +59,9 @@ class World:
         """What a working directory's lock file says of its owner."""
         return f"deployment {name} of the manager {self.store.manager_id}"
 
-    def base_environment(self) -> Mapping[str, str]:
-        return base_environment()
+    def base_environment(self, spec: Spec) -> Mapping[str, str]:
+        """What hooks of this spec inherit."""
+        return base_environment(self.user_of(spec))
 
     def instance_log(self, deployment: str, instance: str) -> Path:
         return self.logs / deployment / f"{instance}.log"

@@ -32,10 +32,10 @@ class Deployments(Base):
         self._write(
             deployment.name,
             "INSERT INTO deployments VALUES (:name, :environment, :working_directory, :public_port, :current_version, "
-            ":previous_version, :routing, :instances, :created_at, :updated_at) "
+            ":previous_version, :routing, :instances, :deleting, :created_at, :updated_at) "
             "ON CONFLICT (name) DO UPDATE SET environment = :environment, working_directory = :working_directory, "
             "public_port = :public_port, current_version = :current_version, previous_version = :previous_version, "
-            "routing = :routing, instances = :instances, updated_at = :updated_at",
+            "routing = :routing, instances = :instances, deleting = :deleting, updated_at = :updated_at",
             name=deployment.name,
             environment=deployment.environment,
             working_directory=deployment.working_directory,
@@ -44,6 +44,7 @@ class Deployments(Base):
             previous_version=deployment.previous_version,
             routing=codec.encode_routing(deployment.routing),
             instances=json.dumps(deployment.instances),
+            deleting=deployment.deleting,
             created_at=deployment.created_at,
             updated_at=self.clock.now(),
         )

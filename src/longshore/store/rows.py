@@ -34,6 +34,7 @@ def deployment(row: sqlite3.Row) -> Deployment:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         instances=tuple(json.loads(row["instances"])),
+        deleting=row["deleting"],
     )
 
 

@@ -141,7 +141,7 @@ def test_changes_name_each_field_that_differs() -> None:
 
 def test_groups_are_compared_field_by_field() -> None:
     after = replace(make_spec(), blue_green=BlueGreen(5.0))
-    assert changes(make_spec(), after) == (Change("blue_green.keep_old", "60.0", "5.0"),)
+    assert changes(make_spec(), after) == (Change("blue_green.keep_old", "1m0s", "5s"),)
 
 
 def test_without_anything_before_all_that_is_set_is_new() -> None:

@@ -43,7 +43,7 @@ class CreateBackup(Step):
                     deployment=context.name,
                     version=PRE_LONGSHORE,
                     sha256=taken.sha256,
-                    spec=replace(context.spec, version=PRE_LONGSHORE),
+                    spec=replace(context.spec, version=PRE_LONGSHORE, command=None),
                     command=None,
                     path=str(taken.path),
                     size_bytes=taken.size_bytes,

@@ -81,7 +81,7 @@ class RunHooks(Step):
         return await run_shell(
             command,
             cwd=directory,
-            env={**world.base_environment(), **spec.configuration, **variables},
+            env={**world.base_environment(spec), **spec.configuration, **variables},
             timeout_s=spec.hook_timeout,
             user=world.user_of(spec),
             log=world.hook_log(context.name, rollout.number, self.phase),

@@ -16,6 +16,7 @@ CREATE TABLE deployments (
   previous_version   TEXT,
   routing            TEXT,
   instances          TEXT NOT NULL,
+  deleting           TEXT CHECK (deleting IN ('all', 'keep_files')),
   created_at         REAL NOT NULL,
   updated_at         REAL NOT NULL
 );
