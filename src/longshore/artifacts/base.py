@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +26,8 @@ class Limits:
     #: unpacked size against the size of the archive; only asked once `ratio_floor_bytes` have been unpacked
     max_ratio: float = 200.0
     ratio_floor_bytes: int = 64 * 1024**2
+    #: asked at every entry and every MiB; where it says True nobody waits for the rest, and ArtifactError is raised
+    stop: Callable[[], bool] = field(default=bool, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,6 +208,8 @@ class _Guard:
         self.size_bytes += content
         self.name_bytes += names
         limits = self.limits
+        if limits.stop():
+            raise ArtifactError("it was not read to its end: whoever wanted it has gone")
         if len(self.tree) > limits.max_entries:
             raise ArtifactError(f"it holds more than {limits.max_entries} entries, the limit of this manager")
         if self.size_bytes > limits.max_bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from longshore.artifacts import find
 from longshore.artifacts.base import ArtifactError, ArtifactMissing, Scan
+from longshore.artifacts.stopping import in_thread
 from longshore.command import missing_program, resolve_command
 from longshore.errors import ArtifactNotFound, DependencyUnknown, Issue, SpecInvalid
 from longshore.files import PRE_LONGSHORE, FilesError
@@ -103,7 +103,7 @@ async def _artifact(world: World, spec: Spec, findings: Findings) -> Scan | None
         findings.refuse("artifact_path", message)
         return None
     try:
-        scan = await asyncio.to_thread(lambda: find(path).scan(path, world.artifact_limits))
+        scan = await in_thread(lambda limits: find(path).scan(path, limits), world.artifact_limits)
     except ArtifactMissing as error:
         findings.artifact.append(Issue("artifact_path", str(error)))
         return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from longshore.artifacts.base import ArtifactError
+from longshore.artifacts.stopping import in_thread
 from longshore.errors import RolloutFailed
 from longshore.files import FilesError
 from longshore.model import Release, ReleaseState
@@ -52,14 +53,16 @@ class FetchArtifact(Step):
         store.save_release(release)
         try:
             await asyncio.to_thread(directory.claim, context.world.claim_of(context.name))
-            unpacked = await asyncio.to_thread(
-                directory.unpack_release,
-                Path(self.artifact_path),
-                self.version,
-                self.sha256,
-                spec.shared_paths,
+            unpacked = await in_thread(
+                lambda limits: directory.unpack_release(
+                    Path(self.artifact_path),
+                    self.version,
+                    self.sha256,
+                    spec.shared_paths,
+                    limits,
+                    context.world.owner_of(spec),
+                ),
                 context.world.artifact_limits,
-                context.world.owner_of(spec),
             )
         except (ArtifactError, FilesError) as error:
             raise RolloutFailed(
