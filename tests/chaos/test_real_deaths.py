@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import tarfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -16,6 +17,7 @@ import pytest
 
 from longshore.client import ClientError
 from longshore.client.results import Rollout
+from longshore.demo.stage import APP
 from longshore.drivers.identity import read_stat
 from support.envoy import needs_envoy
 from support.kills import LIGHT, REPLICAS, SHORT, nothing_lost, recovered
@@ -88,6 +90,47 @@ async def test_sigterm_in_the_middle_of_a_rollout_ends_the_manager_within_five_s
         await recovered(site, moment)
         assert await site.settled() == "1.0"
     nothing_lost(load)
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive that takes seconds to unpack."""
+    path = tmp_path_factory.mktemp("large") / "large.tar"
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        tar.add(APP, "app.py")
+        for number in range(60_000):
+            tar.addfile(tarfile.TarInfo(f"{number % 100}/{number}"))
+    return path
+
+
+async def fetching(site: Site, artifact: Path) -> Rollout:
+    spec = {**site.spec("2.0", "rolling", **SHORT), "artifact_path": str(artifact)}
+    rollout = await site.client.deploy(spec, wait=False)
+    await until_step(site, rollout, "fetch_artifact")
+    return rollout
+
+
+async def test_sigterm_while_an_artifact_is_unpacked_ends_the_manager_within_five_seconds(
+    site: Site, large: Path
+) -> None:
+    await fetching(site, large)
+    began = time.monotonic()
+    await site.manager.stop()
+    assert time.monotonic() - began < 5.0
+    await recovered(site, "unpack")
+    assert await site.settled() == "1.0"
+    assert [release.name for release in (site.data / "apps/shop/releases").iterdir()] == ["1.0"]
+
+
+async def test_an_unpack_that_was_aborted_leaves_nothing_and_its_version_can_be_deployed_with_other_content(
+    site: Site, large: Path
+) -> None:
+    rollout = await fetching(site, large)
+    await site.client.abort("shop", rollout.id)
+    assert (await site.until_over()).status == "unwound"
+    assert [release.name for release in (site.data / "apps/shop/releases").iterdir()] == ["1.0"]
+    await site.deploy("2.0", "rolling", **SHORT)
+    assert await site.settled() == "2.0"
 
 
 async def _watch(site: Site) -> None:
