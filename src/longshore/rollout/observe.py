@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 
 from longshore.artifacts.base import Scan
-from longshore.command import resolve_command
+from longshore.artifacts.command import resolve_command
 from longshore.model import Deployment, ReleaseState, Rollout, RolloutKind, Spec
 from longshore.rollout.plan import View
 from longshore.rollout.world import World

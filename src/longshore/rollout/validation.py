@@ -9,10 +9,10 @@ from pathlib import Path
 
 from longshore.artifacts import find
 from longshore.artifacts.base import ArtifactError, ArtifactMissing, Scan
+from longshore.artifacts.command import missing_program, resolve_command
 from longshore.artifacts.stopping import in_thread
-from longshore.command import missing_program, resolve_command
 from longshore.errors import ArtifactNotFound, DependencyUnknown, Issue, SpecInvalid
-from longshore.files import PRE_LONGSHORE, FilesError
+from longshore.files import PRE_LONGSHORE, FilesError, shared_path_problems
 from longshore.fleet import base_environment
 from longshore.model import Deployment, Health, ReleaseState, Spec
 from longshore.rollout.reports import Validation
@@ -21,7 +21,6 @@ from longshore.rollout.strategies import STRATEGIES
 from longshore.rollout.strategies.rolling import bounds
 from longshore.rollout.world import World
 from longshore.settings import Environment
-from longshore.shared import shared_path_problems
 
 #: a disk with less than this left after unpacking, in bytes, is worth a warning
 NEARLY_FULL = 512 * 1024**2

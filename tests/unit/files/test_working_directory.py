@@ -13,7 +13,7 @@ import pytest
 
 from longshore.artifacts import ArtifactError, ArtifactMissing, Limits
 from longshore.files import FilesError, Unpacked, WorkingDirectory
-from longshore.staging import staging
+from longshore.files.staging import staging
 from support.artifacts import APP, Item, build, symlink
 
 LIMITS = Limits()
@@ -394,7 +394,7 @@ def test_of_many_that_claim_at_once_one_is_the_owner(place: WorkingDirectory) ->
 
 
 def test_a_lock_that_stays_locked_is_named(place: WorkingDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("longshore.claim.LOCK_WAIT_S", 0.02)
+    monkeypatch.setattr("longshore.files.claim.LOCK_WAIT_S", 0.02)
     place.claim("a")
     with (place.path / ".longshore.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

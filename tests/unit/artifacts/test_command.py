@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from longshore.artifacts import Scan
-from longshore.command import missing_program, procfile_lines, resolve_command
+from longshore.artifacts.command import missing_program, procfile_lines, resolve_command
 
 
 def scan(procfile: str | None = None, *executables: str) -> Scan:

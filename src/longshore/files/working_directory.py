@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 from longshore.artifacts import ArtifactError, Limits, find
 from longshore.artifacts.tree import normalised
-from longshore.claim import LOCK_NAME, claim, disclaim, holder
 from longshore.disk import (
     FilesError,
     chown_tree,
@@ -32,10 +31,11 @@ from longshore.disk import (
     sync_path,
     sync_tree,
 )
-from longshore.records import First, Records, ReleaseFacts
-from longshore.shared import link_shared, shared_path_problems
-from longshore.staging import remove, staging, sweep
-from longshore.takeover import copy_as_is, listing_sha256, size_of
+from longshore.files.claim import LOCK_NAME, claim, disclaim, holder
+from longshore.files.records import First, Records, ReleaseFacts
+from longshore.files.shared import link_shared, shared_path_problems
+from longshore.files.staging import remove, staging, sweep
+from longshore.files.takeover import copy_as_is, listing_sha256, size_of
 
 __all__ = ["PRE_LONGSHORE", "FilesError", "Unpacked", "WorkingDirectory"]
 
