@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from uuid_utils import uuid4
 
 from longshore.clock import Clock
-from longshore.drivers.base import Driver, DriverError, Exit, Handle, Launch, Stopped
+from longshore.drivers.base import Driver, DriverError, Exit, Handle, Inspection, Launch, Stopped
 from longshore.durations import format_duration
 from longshore.health.board import Board
 from longshore.health.probes import Check, ProbeResult, ReadyResult
@@ -218,10 +218,7 @@ class Fleet:
         assert instance.handle is not None
         inspection = await driver.inspect(instance.handle)
         if inspection.state == "exited":
-            how = inspection.message or str(inspection.exit or Exit(None))
-            daemon = inspection.exit is not None and inspection.exit.code == 0
-            hint = " What is deployed has to stay in the foreground: no daemon, no `&`." if daemon else ""
-            return NotReady(f"{who} ended before it was ready: {how}.{hint} Its log ends:\n{log}", log)
+            return NotReady(f"{who} ended before it was ready: {self._ending(instance, inspection)}", log)
         within = f"was not ready within {format_duration(spec.health_check.deadline)}"
         if instance.port is not None and ports and instance.port not in ports:
             return NotReady(
@@ -241,8 +238,14 @@ class Fleet:
         found = await self._driver_of(self._spec_of(instance).environment).inspect(instance.handle)
         if found.state != "exited":
             return None
+        return f"instance {id} has ended: {self._ending(instance, found)}"
+
+    def _ending(self, instance: Instance, found: Inspection) -> str:
+        """How it ended, what it said last, and what an exit in good order is usually a sign of."""
         how = found.message or str(found.exit or Exit(None))
-        return f"instance {id} has ended: {how}. Its log ends: {self.last_words(instance)}"
+        daemon = found.exit is not None and found.exit.code == 0
+        hint = " What is deployed has to stay in the foreground: no daemon, no `&`." if daemon else ""
+        return f"{how}.{hint} Its log ends: {self.last_words(instance)}"
 
     def last_words(self, instance: Instance, lines: int = 3) -> str:
         """The last lines of its log, as one."""

@@ -63,6 +63,8 @@ def test_a_failing_pre_hook_undoes_everything_and_what_served_serves(manager: Ho
     error = manager.refused("pre", "2", 500, "HOOK_FAILED", port=port, pre_deploy_hooks=["true", "echo no >&2; exit 3"])
     assert "pre_deploy hook 2 (echo no >&2; exit 3) exited with code 3" in error["message"]
     assert (error["details"]["operation"], error["details"]["cause"]) == ("pre_deploy_hooks", "no")
+    failed = next(step for step in error["details"]["steps"] if step["status"] == "failed")
+    assert failed["error"].endswith("\nno")
     assert (ask(port), manager.status("pre")["state"]) == ("200 1", "healthy")
     assert not (manager.data_dir / "apps/pre/releases/2").exists()
 

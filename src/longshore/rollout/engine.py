@@ -137,7 +137,7 @@ class Engine:
         except Exception as error:
             if not isinstance(error, LongshoreError):
                 log.error("step %s raised", record.name, exc_info=error)
-            journal.fail(record, _told(error))
+            journal.fail(record, _in_full(error))
             raise _as_failure(error, step.name) from error
         if isinstance(step, Commit):
             with self._world.store.transaction():
@@ -250,6 +250,12 @@ def _as_failure(error: Exception, operation: str) -> Exception:
 
 def _told(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+def _in_full(error: Exception) -> str:
+    """What a step's record says: also the output that the one-line message leaves to `cause`."""
+    cause = error.cause if isinstance(error, LongshoreError) else ""
+    return f"{_told(error)}\n{cause}" if cause and not _told(error).endswith(cause) else _told(error)
 
 
 def _serving(world: World, rollout: Rollout) -> str:

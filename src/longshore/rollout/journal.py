@@ -44,7 +44,9 @@ class Journal:
             failed = replace(record, status=StepStatus.failed, ended_at=self._world.clock.now(), error=error)
             self._world.store.write_step(self.rollout.deployment, failed)
             self._progress(failed, "warning" if tolerated else "failed", error)
-            self.event("warning" if tolerated else "error", f"{_called(record)} failed: {error}")
+            # The history is read line by line; the output that may follow stands in the step.
+            said = error.partition("\n")[0]
+            self.event("warning" if tolerated else "error", f"{_called(record)} failed: {said}")
 
     def say(self, record: StepRecord, message: str) -> None:
         """A line while a step runs."""
