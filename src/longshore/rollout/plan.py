@@ -94,7 +94,7 @@ class Step:
 
     @property
     def undoable(self) -> bool:
-        """Whether there can be anything to undo: the class has an undo of its own."""
+        """Whether there can be anything to undo; steps for which that depends on their values say so themselves."""
         return type(self).undo is not Step.undo
 
     def describe(self) -> str:

@@ -232,7 +232,7 @@ class Runner:
                         cause="the manager process ended",
                     ),
                 )
-                journal.move(RolloutStatus.unwinding, failure=failure, message=f"{failure.message} Undoing.")
+                journal.move(RolloutStatus.unwinding, failure=failure, message=f"{failure.message} Undoing everything.")
                 await self._engine.unwind(journal.rollout, plan)
 
     def _plan_of(self, rollout: Rollout) -> Plan | None:

@@ -29,6 +29,10 @@ class FetchArtifact(Step):
     command: str | tuple[str, ...] | None
     new: bool
 
+    @property
+    def undoable(self) -> bool:
+        return self.new
+
     def describe(self) -> str:
         if not self.new:
             return f"use release {self.version}, which is kept"

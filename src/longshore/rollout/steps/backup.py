@@ -22,6 +22,10 @@ class CreateBackup(Step):
     #: the working directory holds something that Longshore did not put there
     foreign: bool
 
+    @property
+    def undoable(self) -> bool:
+        return self.foreign
+
     def describe(self) -> str:
         if self.foreign:
             return f"copy what the working directory holds into release {PRE_LONGSHORE}"
@@ -48,7 +52,8 @@ class CreateBackup(Step):
                     path=str(taken.path),
                     size_bytes=taken.size_bytes,
                     state=ReleaseState.kept,
-                    created_at=now,
+                    # It was here before the release that is fetched, and a rollback goes to what is older.
+                    created_at=context.rollout.started_at,
                     healthy_at=now,
                 )
             )

@@ -26,6 +26,10 @@ class RunHooks(Step):
     #: a failing hook is only a warning
     tolerant: bool
 
+    @property
+    def undoable(self) -> bool:
+        return bool(self.commands)
+
     def describe(self) -> str:
         count = len(self.commands)
         if not count:
@@ -56,8 +60,6 @@ class RunHooks(Step):
         return f"{len(self.commands)} hook{'s' if len(self.commands) != 1 else ''} ran" + (f":\n{said}" if said else "")
 
     async def undo(self, context: Context) -> str:
-        if not self.commands:
-            return ""
         # A manager that was killed could not end its hook: that one runs on, and would act on what is being undone.
         ended, left = await end_left_over(ROLLOUT_VARIABLE, context.rollout.id)
         if left:
