@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from longshore.errors import BackupNotFound, DeploymentNotFound, SpecInvalid
+from longshore.files import Unpacked
 from longshore.model import ReleaseState, RolloutKind, RolloutStatus
 from longshore.rollout.strategies import STRATEGIES
+from support.engine import Directory
 from support.shop import Shop, until
 
 
@@ -156,3 +158,24 @@ async def test_releases_beyond_those_kept_are_pruned_but_never_one_to_go_back_to
     await shop.deployed("9.0", "9.1", strategy="recreate")
     kept = {r.version for r in shop.lab.store.releases("shop") if r.state is ReleaseState.kept}
     assert {"9.0", "9.1"} <= kept
+
+
+async def test_what_was_there_before_longshore_is_gone_back_to_like_any_other(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take_over(self: Directory, version: str) -> Unpacked:
+        return self.unpack_release(self.path, version, "sha")
+
+    def is_foreign(self: Directory) -> bool:
+        shop.clock.time += 1
+        return self.current() is None
+
+    monkeypatch.setattr(Directory, "take_over", take_over, raising=False)
+    monkeypatch.setattr(Directory, "is_foreign", is_foreign)
+    await shop.deployed("1.0", "2.0", strategy="rolling")
+    assert [r.version for r in shop.lab.store.releases("shop")] == ["2.0", "1.0", "pre-longshore"]
+    assert (await shop.rollback()).version == "1.0"
+    rollout = await shop.rollback()
+    assert (rollout.version, rollout.status) == ("pre-longshore", RolloutStatus.succeeded)
+    assert shop.driver_world.running() == 0
+    assert shop.router.applied == {}

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from longshore.errors import RolloutFailed
 from longshore.files import PRE_LONGSHORE, FilesError
-from longshore.model import Release, ReleaseState
+from longshore.model import Release, ReleaseState, RolloutKind
 from longshore.rollout.plan import Context, Step
 
 
@@ -47,7 +47,7 @@ class CreateBackup(Step):
                     deployment=context.name,
                     version=PRE_LONGSHORE,
                     sha256=taken.sha256,
-                    spec=replace(context.spec, version=PRE_LONGSHORE, command=None),
+                    spec=_as_it_was(context.spec),
                     command=None,
                     path=str(taken.path),
                     size_bytes=taken.size_bytes,
@@ -62,9 +62,14 @@ class CreateBackup(Step):
             return "the first release: nothing to back up"
         release = store.release(context.name, self.current)
         if release is None or await asyncio.to_thread(directory.release, self.current) is None:
+            gone = f"release {self.current}, which serves, is no longer in {directory.releases}"
+            if context.rollout.kind is RolloutKind.rollback:
+                # Whoever flees from what is broken must not be kept there because it is broken.
+                return f"warning: {gone}: this rollback cannot be undone"
             raise RolloutFailed(
-                f"Release {self.current}, which serves, is no longer in {directory.path}/releases: there would be "
-                "nothing to go back to. Restore the directory, or delete the deployment and deploy anew."
+                f"{gone[0].upper()}{gone[1:]}: there would be nothing to go back to. Deploy {self.current} again from "
+                "its artifact, which restores it, or roll back.",
+                cause=gone,
             )
         return f"release {self.current} is kept in releases/{self.current}"
 
@@ -76,3 +81,17 @@ class CreateBackup(Step):
         await asyncio.to_thread(directory.remove_release, PRE_LONGSHORE)
         context.world.store.delete_release(context.name, PRE_LONGSHORE)
         return f"removed the copy releases/{PRE_LONGSHORE}; the originals were never touched"
+
+
+def _as_it_was(spec: Spec) -> Spec:
+    """Files that somebody else looked after: what the new release runs, asks and needs means nothing to them."""
+    return replace(
+        spec,
+        version=PRE_LONGSHORE,
+        command=None,
+        port=None,
+        health_check_url="",
+        dependencies=(),
+        pre_deploy_hooks=(),
+        post_deploy_hooks=(),
+    )
