@@ -40,7 +40,7 @@ from longshore.rollout.reports import (
     Summary,
     Validation,
 )
-from longshore.rollout.request import Request
+from longshore.rollout.request import Once, Request
 
 SIMPLE = ("name", "version", "artifact_path", "environment", "strategy", "configuration")
 
@@ -63,7 +63,7 @@ class FakeService:
     messages: dict[str, list[Progress]] = field(default_factory=dict)
     history: list[Event] = field(default_factory=list)
     running: list[Instance] = field(default_factory=list)
-    keys: dict[tuple[str, str], tuple[str, str | None]] = field(default_factory=dict)
+    keys: dict[Once, tuple[str, str | None]] = field(default_factory=dict)
     callers: list[str] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
 
@@ -127,27 +127,28 @@ class FakeService:
         steps = (PlannedStep("fetch_artifact", "unpack it"), PlannedStep("commit", "it serves"))
         return Preview(steps, (Change("replicas", "2", "3"),), self.warnings, request.issues)
 
-    async def deploy(self, request: Request, *, caller: str) -> Rollout:
+    async def deploy(self, request: Request, *, caller: str, once: Once | None = None) -> Rollout:
         self._raise("deploy")
         self.callers.append(caller)
         self.requests.append(request)
         if request.issues:
             raise SpecInvalid(issues=request.issues)
         spec = Spec(**{key: value for key, value in request.fields.items() if key in SIMPLE})
-        return self._open(spec, RolloutKind.deploy, caller)
+        return self._open(spec, RolloutKind.deploy, caller, once)
 
-    async def rollback(self, name: str, version: str | None, *, caller: str) -> Rollout:
+    async def rollback(self, name: str, version: str | None, *, caller: str, once: Once | None = None) -> Rollout:
         self._raise("rollback")
         now = self.deployment(name)
         spec = Spec(name, version or now.previous_version or "1", "/a")
-        return self._open(spec, RolloutKind.rollback, caller)
+        return self._open(spec, RolloutKind.rollback, caller, once)
 
-    async def restart(self, name: str, *, caller: str) -> Rollout:
-        return self._open(Spec(name, self.deployment(name).current_version or "1", "/a"), RolloutKind.restart, caller)
+    async def restart(self, name: str, *, caller: str, once: Once | None = None) -> Rollout:
+        spec = Spec(name, self.deployment(name).current_version or "1", "/a")
+        return self._open(spec, RolloutKind.restart, caller, once)
 
-    async def scale(self, name: str, replicas: int, *, caller: str) -> Rollout:
+    async def scale(self, name: str, replicas: int, *, caller: str, once: Once | None = None) -> Rollout:
         version = self.deployment(name).current_version or "1"
-        return self._open(Spec(name, version, "/a", replicas=replicas), RolloutKind.scale, caller)
+        return self._open(Spec(name, version, "/a", replicas=replicas), RolloutKind.scale, caller, once)
 
     async def outcome(self, rollout_id: str) -> Rollout:
         if rollout_id not in self.known:
@@ -256,14 +257,11 @@ class FakeService:
     def log_path(self, instance: Instance) -> Path:
         return self.root / f"{instance.id}.log"
 
-    def idempotency_begin(self, key: str, caller: str, fingerprint: str) -> str | None:
-        stored, rollout_id = self.keys.setdefault((key, caller), (fingerprint, None))
+    def idempotency_begin(self, once: Once, fingerprint: str) -> str | None:
+        stored, rollout_id = self.keys.setdefault(once, (fingerprint, None))
         if stored != fingerprint:
             raise SpecInvalid(issues=[Issue("Idempotency-Key", "was used with another body")])
         return rollout_id
-
-    def idempotency_bind(self, key: str, caller: str, rollout_id: str) -> None:
-        self.keys[key, caller] = (self.keys[key, caller][0], rollout_id)
 
     def watch(self, name: str, rollout_id: str | None, after: int) -> Subscription:
         mine = [rollout.id for rollout in self.known.values() if rollout.deployment == name]
@@ -276,7 +274,7 @@ class FakeService:
         if method in self.raises:
             raise self.raises.pop(method)
 
-    def _open(self, spec: Spec, kind: RolloutKind, caller: str) -> Rollout:
+    def _open(self, spec: Spec, kind: RolloutKind, caller: str, once: Once | None) -> Rollout:
         name, now = spec.name, time.time()
         mine = [rollout for rollout in self.known.values() if rollout.deployment == name]
         if mine and mine[-1].status.is_open:
@@ -289,6 +287,8 @@ class FakeService:
             spec.strategy, RolloutStatus.running, spec, caller, now,
         )  # fmt: skip
         self.known[rollout.id] = rollout
+        if once is not None:
+            self.keys[once] = (self.keys[once][0], rollout.id)
         self._over[rollout.id] = asyncio.Event()
         self.running = [
             *(instance for instance in self.running if instance.deployment != name),

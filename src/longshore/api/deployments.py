@@ -20,6 +20,7 @@ from longshore.api.waiting import answer, start_once, unless_stopping
 from longshore.api.wire_request import NAME_PATTERN, VERSION_PATTERN, parse_request, parse_small
 from longshore.errors import BackupNotFound, DeploymentNotFound, Issue, SpecInvalid
 from longshore.model import Rollout, State
+from longshore.rollout.request import Once
 
 _NAME = re.compile(NAME_PATTERN)
 _VERSION = re.compile(VERSION_PATTERN)
@@ -40,15 +41,17 @@ async def deploy(request: Request) -> Response:
     name = asked.fields.get("name", "")
     request.scope["longshore.deployment"] = name
 
-    async def start() -> Rollout:
+    def counted() -> None:
         if name:
             count(api, request, "deploy", name)
-        return await unless_stopping(api, api.service.deploy(asked, caller=caller.name))
+
+    async def start(once: Once | None) -> Rollout:
+        return await unless_stopping(api, api.service.deploy(asked, caller=caller.name, once=once))
 
     def succeeded(rollout: Rollout) -> Response:
         return json_response(wire.result_json(rollout, api.service.steps(rollout.id)), 201)
 
-    rollout_id = await start_once(request, body, start)
+    rollout_id = await start_once(request, body, start, counted)
     return await answer(request, rollout_id, name, succeeded)
 
 
@@ -64,8 +67,8 @@ async def rollback(request: Request, name: Name) -> Response:
     if version is not None and not _VERSION.fullmatch(version):
         raise BackupNotFound(f"{version[:80]!r} cannot be the version of a release.")
 
-    async def start() -> Rollout:
-        return await unless_stopping(api, api.service.rollback(name, version, caller=caller.name))
+    async def start(once: Once | None) -> Rollout:
+        return await unless_stopping(api, api.service.rollback(name, version, caller=caller.name, once=once))
 
     def succeeded(rollout: Rollout) -> Response:
         return json_response(wire.rollback_json(rollout))
@@ -77,14 +80,19 @@ async def rollback(request: Request, name: Name) -> Response:
 async def restart(request: Request, name: Name) -> Response:
     """Replace every instance by a new one of the same release. Answers when the rollout is over."""
     service = api_of(request).service
-    return await _change(request, name, "restart", lambda patch, caller: service.restart(name, caller=caller))
+    return await _change(
+        request, name, "restart", lambda patch, caller, once: service.restart(name, caller=caller, once=once)
+    )
 
 
 async def scale(request: Request, name: Name) -> Response:
     """More or fewer instances of what serves. Answers when the rollout is over."""
     service = api_of(request).service
     return await _change(
-        request, name, "scale", lambda patch, caller: service.scale(name, patch["replicas"], caller=caller)
+        request,
+        name,
+        "scale",
+        lambda patch, caller, once: service.scale(name, patch["replicas"], caller=caller, once=once),
     )
 
 
@@ -172,7 +180,10 @@ async def delete(
 
 
 async def _change(
-    request: Request, name: str, verb: str, begin: Callable[[dict[str, Any], str], Coroutine[Any, Any, Rollout]]
+    request: Request,
+    name: str,
+    verb: str,
+    begin: Callable[[dict[str, Any], str, Once | None], Coroutine[Any, Any, Rollout]],
 ) -> Response:
     """A rollout of the release that serves, answered as a deploy is."""
     api, caller = api_of(request), caller_of(request)
@@ -182,8 +193,8 @@ async def _change(
     if issues:
         raise SpecInvalid(issues=issues, deployment=name, operation=verb)
 
-    async def start() -> Rollout:
-        return await unless_stopping(api, begin(patch, caller.name))
+    async def start(once: Once | None) -> Rollout:
+        return await unless_stopping(api, begin(patch, caller.name, once))
 
     def succeeded(rollout: Rollout) -> Response:
         return json_response(wire.result_json(rollout, api.service.steps(rollout.id)))

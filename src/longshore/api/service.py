@@ -9,7 +9,7 @@ from typing import Protocol
 from longshore.bus import Subscription
 from longshore.model import Deployment, Event, Instance, Release, Rollout, State, StepRecord
 from longshore.rollout.reports import HealthReport, Preview, Status, Summary, Validation
-from longshore.rollout.request import Request
+from longshore.rollout.request import Once, Request
 
 
 class Service(Protocol):
@@ -19,14 +19,16 @@ class Service(Protocol):
 
     async def plan(self, request: Request) -> Preview: ...
 
-    async def deploy(self, request: Request, *, caller: str) -> Rollout:
-        """Returns once the rollout is opened; the manager owns it from then on."""
+    async def deploy(self, request: Request, *, caller: str, once: Once | None = None) -> Rollout:
+        """Returns once the rollout is opened; the manager owns it, and `once` stands for it, from then on."""
 
-    async def rollback(self, name: str, version: str | None, *, caller: str) -> Rollout: ...
+    async def rollback(
+        self, name: str, version: str | None, *, caller: str, once: Once | None = None
+    ) -> Rollout: ...
 
-    async def restart(self, name: str, *, caller: str) -> Rollout: ...
+    async def restart(self, name: str, *, caller: str, once: Once | None = None) -> Rollout: ...
 
-    async def scale(self, name: str, replicas: int, *, caller: str) -> Rollout: ...
+    async def scale(self, name: str, replicas: int, *, caller: str, once: Once | None = None) -> Rollout: ...
 
     async def outcome(self, rollout_id: str) -> Rollout:
         """Wait until the rollout is over. Cancelling the wait changes nothing."""
@@ -71,9 +73,7 @@ class Service(Protocol):
 
     def log_path(self, instance: Instance) -> Path: ...
 
-    def idempotency_begin(self, key: str, caller: str, fingerprint: str) -> str | None:
-        """The rollout this key started, if any. Raises SpecInvalid if it came with another fingerprint."""
-
-    def idempotency_bind(self, key: str, caller: str, rollout_id: str) -> None: ...
+    def idempotency_begin(self, once: Once, fingerprint: str) -> str | None:
+        """The rollout this key opened, if any. Raises SpecInvalid if it came with another fingerprint."""
 
     def watch(self, name: str, rollout_id: str | None, after: int) -> Subscription: ...

@@ -19,6 +19,7 @@ from longshore.api.problems import json_response
 from longshore.api.wire import rollout_failure, rollout_json, step_json
 from longshore.errors import InternalError, Issue, SpecInvalid
 from longshore.model import Rollout
+from longshore.rollout.request import Once
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ class Stopping(InternalError):
     """The manager is stopping; ask again when it has started."""
 
 
-#: one request at a time for each key, from looking the key up until it is bound to its rollout
+#: one request at a time for each key, from looking the key up until its rollout is open
 _LOCKS: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
 
@@ -63,23 +64,37 @@ async def unless_stopping(api: Api, work: Coroutine[Any, Any, T]) -> T:
     raise Stopping
 
 
-async def start_once(request: Request, body: Any, start: Callable[[], Awaitable[Rollout]]) -> str:
-    """Id of the rollout that `start` began, or that an earlier request with the same Idempotency-Key did."""
+async def start_once(
+    request: Request,
+    body: Any,
+    start: Callable[[Once | None], Awaitable[Rollout]],
+    counted: Callable[[], None] = lambda: None,
+) -> str:
+    """Id of the rollout that `start` began, or that an earlier request with the same Idempotency-Key did.
+
+    counted  counts this request against a limit; called for each but a replay
+    """
     api, caller = api_of(request), caller_of(request)
     key = request.headers.get("idempotency-key")
     if key is None:
-        return await _begin(api, start)
+        counted()
+        return await _begin(api, start(None))
     if not _IDEMPOTENCY_KEY.fullmatch(key):
+        counted()
         raise SpecInvalid(
             issues=[Issue("Idempotency-Key", "must be 1 to 255 printable ASCII characters without spaces")]
         )
     async with _alone(caller.key, key):
-        earlier = api.service.idempotency_begin(key, caller.key, _fingerprint(request, body))
+        once = Once(caller.key, key)
+        try:
+            earlier = api.service.idempotency_begin(once, _fingerprint(request, body))
+        except SpecInvalid:
+            counted()
+            raise
         if earlier is not None:
             return earlier
-        rollout_id = await _begin(api, start)
-        api.service.idempotency_bind(key, caller.key, rollout_id)
-        return rollout_id
+        counted()
+        return await _begin(api, start(once))
 
 
 async def answer(request: Request, rollout_id: str, name: str, succeeded: Callable[[Rollout], Response]) -> Response:
@@ -115,8 +130,8 @@ def full(api: Api, rollout: Rollout) -> dict[str, Any]:
 # --- private
 
 
-async def _begin(api: Api, start: Callable[[], Awaitable[Rollout]]) -> str:
-    rollout = await start()
+async def _begin(api: Api, started: Awaitable[Rollout]) -> str:
+    rollout = await started
     api.observe(rollout)
     return rollout.id
 

@@ -20,3 +20,11 @@ class Request:
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """An Idempotency-Key of a caller's. The transaction that opens a rollout binds it, so that it opens one at most."""
+
+    caller: str
+    key: str

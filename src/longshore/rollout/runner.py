@@ -27,6 +27,7 @@ from longshore.rollout.journal import Journal
 from longshore.rollout.observe import observe
 from longshore.rollout.plan import Plan, decode_plan, encode_plan
 from longshore.rollout.removal import finish_removal
+from longshore.rollout.request import Once
 from longshore.rollout.steps import STEPS
 from longshore.rollout.world import World
 from longshore.routers.base import RouterError
@@ -77,11 +78,13 @@ class Runner:
         *,
         strategy: StrategyName | None = None,
         runs: bool = True,
+        once: Once | None = None,
     ) -> Rollout:
         """Insert the rollout as the deployment's one open one. Raises DeploymentInProgress.
 
         strategy   where it is not the spec's own
         runs       False: files only, so a port that the spec names is not this deployment's
+        once       what stands for this rollout from now on, whatever happens to who asked
         """
         store, now = self._world.store, self._world.clock.now()
         with store.transaction():
@@ -116,6 +119,8 @@ class Runner:
                     started_at=now,
                 )
             )
+            if once is not None:
+                store.remember_key(once.caller, once.key, "", rollout.id)
             Journal(self._world, rollout, None).event("info", f"{caller} started a {_called(rollout)}")
         return rollout
 

@@ -45,7 +45,7 @@ from longshore.rollout.observe import preview
 from longshore.rollout.preview import changes, describe_plan
 from longshore.rollout.removal import begin_removal
 from longshore.rollout.reports import HealthReport, Preview, Status, Summary, Validation
-from longshore.rollout.request import Request
+from longshore.rollout.request import Once, Request
 from longshore.rollout.runner import Runner
 from longshore.rollout.specs import resolve
 from longshore.rollout.status import get_deployment, health_of, read_status, summaries
@@ -75,15 +75,18 @@ class Service:
         """What a deploy would refuse and what would surprise. Changes nothing, needs no deployment to exist."""
         return (await self._check(request)).findings.validation
 
-    async def deploy(self, request: Request, *, caller: str) -> Rollout:
-        """Open the rollout and run it as the manager's own. Raises SpecInvalid and its kinds, DeploymentInProgress."""
+    async def deploy(self, request: Request, *, caller: str, once: Once | None = None) -> Rollout:
+        """Open the rollout and run it as the manager's own. Raises SpecInvalid and its kinds, DeploymentInProgress.
+
+        once   what idempotency_begin has been asked about: stands for the rollout from the moment it is opened
+        """
         checked = await self._check(request)
         checked.findings.raise_if_any(checked.spec.name)
-        rollout = self._runner.open(checked.spec, RolloutKind.deploy, caller, runs=checked.command is not None)
+        rollout = self._runner.open(checked.spec, RolloutKind.deploy, caller, runs=checked.command is not None, once=once)
         self._runner.own(rollout, checked.scan)
         return rollout
 
-    async def rollback(self, name: str, version: str | None, *, caller: str) -> Rollout:
+    async def rollback(self, name: str, version: str | None, *, caller: str, once: Once | None = None) -> Rollout:
         """Take the deployment to a kept release; a rollout in progress is aborted first.
 
         version   None or "": what served before; where that was a rollout in progress, what serves still
@@ -109,18 +112,18 @@ class Service:
             target = kept_release(self._world, name, version or version_before(self._world, deployment))
         serving = self._world.store.release(name, deployment.current_version) if deployment.current_version else None
         strategy = serving.spec.strategy if serving is not None else target.spec.strategy
-        rollout = self._runner.open(target.spec, RolloutKind.rollback, caller, strategy=strategy)
+        rollout = self._runner.open(target.spec, RolloutKind.rollback, caller, strategy=strategy, once=once)
         self._runner.own(rollout, None)
         return rollout
 
-    async def restart(self, name: str, *, caller: str) -> Rollout:
+    async def restart(self, name: str, *, caller: str, once: Once | None = None) -> Rollout:
         """Replace every instance by a new one of the same release, rolling. Raises SpecInvalid where nothing runs."""
         release = self._running_release(name, "restart")
-        rollout = self._runner.open(release.spec, RolloutKind.restart, caller, strategy="rolling")
+        rollout = self._runner.open(release.spec, RolloutKind.restart, caller, strategy="rolling", once=once)
         self._runner.own(rollout, None)
         return rollout
 
-    async def scale(self, name: str, replicas: int, *, caller: str) -> Rollout:
+    async def scale(self, name: str, replicas: int, *, caller: str, once: Once | None = None) -> Rollout:
         """Start more instances, or retire the newest; those that stay are not touched. replicas: 1 or more.
 
         Raises SpecInvalid where nothing runs or there are as many already.
@@ -130,7 +133,7 @@ class Service:
             raise SpecInvalid(
                 issues=[Issue("replicas", f"{name} has {replicas} already")], deployment=name, operation="scale"
             )
-        rollout = self._runner.open(replace(release.spec, replicas=replicas), RolloutKind.scale, caller)
+        rollout = self._runner.open(replace(release.spec, replicas=replicas), RolloutKind.scale, caller, once=once)
         self._runner.own(rollout, None)
         return rollout
 
@@ -271,23 +274,19 @@ class Service:
 
     # ------------------------------------------------------------------------------------- idempotency
 
-    def idempotency_begin(self, key: str, caller: str, fingerprint: str) -> str | None:
-        """The rollout that this key started; None: the key is new. Raises SpecInvalid if its body was another."""
+    def idempotency_begin(self, once: Once, fingerprint: str) -> str | None:
+        """The rollout that this key opened; None: none yet. Raises SpecInvalid if its body was another."""
         self._world.store.forget_keys(self._world.clock.now() - KEYS_KEPT_S)
-        known = self._world.store.idempotency(caller, key)
+        known = self._world.store.idempotency(once.caller, once.key)
         if known is None:
-            self._world.store.remember_key(caller, key, fingerprint, None)
+            self._world.store.remember_key(once.caller, once.key, fingerprint, None)
             return None
         if known[0] != fingerprint:
             raise SpecInvalid(
-                f"Idempotency-Key {key!r} was used with another body: use a new key for a new request.",
-                operation="deploy",
+                f"Idempotency-Key {once.key!r} was used with another body: use a new key for a new request.",
                 cause="same key, other body",
             )
         return known[1]
-
-    def idempotency_bind(self, key: str, caller: str, rollout_id: str) -> None:
-        self._world.store.remember_key(caller, key, "", rollout_id)
 
     # --- private
 

@@ -155,6 +155,16 @@ async def test_refused_deploys_count_as_requests(client: httpx2.AsyncClient) -> 
     assert answers == [400] * 5 + [429]
 
 
+@pytest.mark.parametrize("key", ["k1", "no key"])
+async def test_deploys_with_a_key_that_is_refused_count_as_requests(client: httpx2.AsyncClient, key: str) -> None:
+    await client.post(ROOT, json=spec(), headers={"Idempotency-Key": "k1"})
+    answers = [
+        (await client.post(ROOT, json=spec(version="2.0"), headers={"Idempotency-Key": key})).status_code
+        for _ in range(5)
+    ]
+    assert answers == [400] * 4 + [429]
+
+
 async def test_rolling_back_is_never_limited(client: httpx2.AsyncClient) -> None:
     await client.post(ROOT, json=spec())
     answers = {(await client.post(f"{ROOT}/shop/rollback", json={})).status_code for _ in range(20)}

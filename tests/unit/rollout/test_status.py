@@ -7,6 +7,7 @@ import pytest
 from longshore.errors import DeploymentNotFound, NotFound, SpecInvalid
 from longshore.model import Health, State
 from longshore.rollout.reports import Replicas
+from longshore.rollout.request import Once
 from support.shop import Shop, until
 
 
@@ -125,12 +126,27 @@ async def test_a_watcher_gets_the_history_of_the_last_rollout(shop: Shop) -> Non
 
 
 async def test_an_idempotency_key_stands_for_one_body_and_one_day(shop: Shop) -> None:
-    service = shop.lab.service
-    assert service.idempotency_begin("k", "ana", "body") is None
-    service.idempotency_bind("k", "ana", "r1")
-    assert service.idempotency_begin("k", "ana", "body") == "r1"
+    service, anas, bens = shop.lab.service, Once("ana", "k"), Once("ben", "k")
+    assert service.idempotency_begin(anas, "body") is None
+    rollout = await service.deploy(shop.request("1.0"), caller="ana", once=anas)
+    assert service.idempotency_begin(anas, "body") == rollout.id
     with pytest.raises(SpecInvalid, match="used with another body"):
-        service.idempotency_begin("k", "ana", "other")
-    assert service.idempotency_begin("k", "ben", "other") is None
+        service.idempotency_begin(anas, "other")
+    assert service.idempotency_begin(bens, "other") is None
+    await shop.outcome(rollout)
     shop.clock.time += 24 * 3600 + 1
-    assert service.idempotency_begin("k", "ana", "other") is None
+    assert service.idempotency_begin(anas, "other") is None
+
+
+async def test_an_idempotency_key_is_bound_in_the_transaction_that_opens_its_rollout(shop: Shop) -> None:
+    once, opened = Once("ana", "k"), []
+
+    def look(point: str) -> None:
+        if point == "committed" and (rollout := shop.lab.store.open_rollout_of("shop")) is not None:
+            opened.append((rollout.id, shop.lab.store.idempotency("ana", "k")))
+
+    assert shop.lab.service.idempotency_begin(once, "body") is None
+    shop.lab.store.db._on_write = look
+    rollout = await shop.lab.service.deploy(shop.request("1.0"), caller="ana", once=once)
+    assert opened[0] == (rollout.id, ("body", rollout.id))
+    await shop.outcome(rollout)
