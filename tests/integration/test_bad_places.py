@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import socket
 import subprocess
 import tarfile
@@ -289,3 +290,32 @@ def test_a_foreign_directory_is_taken_over_and_can_be_gone_back_to(manager: Host
     assert manager.rollback("foreign", "pre-longshore").status_code == 200
     manager.take_down("foreign")
     assert (place / "index.html").read_text() == "old"
+
+
+def test_a_release_deleted_behind_our_back_is_restored_by_deploying_it_again_or_left_by_a_rollback(
+    manager: Hostile,
+) -> None:
+    port = free_port()
+    releases = manager.data_dir / "apps/deleted/releases"
+    for version in ("1", "2"):
+        manager.deployed("deleted", version, port=port)
+    shutil.rmtree(releases / "2")
+    assert "is missing" in manager.health("deleted")["components"]["deployment_files"]["message"]
+    error = manager.refused("deleted", "3", 500, "DEPLOYMENT_FAILED", port=port)
+    assert "Deploy 2 again from its artifact" in error["message"]
+    assert ask(port) == "200 2"
+    result = manager.deployed("deleted", "2", port=port)
+    assert "had been deleted" in str(result["steps"])
+    assert (releases / "2/app.py").exists()
+    assert manager.health("deleted")["overall"] == "healthy"
+
+    shutil.rmtree(releases / "1")
+    error = error_of(manager.rollback("deleted"), 500, "ROLLBACK_FAILED")
+    assert "no longer on the disk" in error["message"]
+    assert ask(port) == "200 2"
+    manager.deployed("deleted", "1", port=port)
+    shutil.rmtree(releases / "1")
+    answer = manager.rollback("deleted", "2")
+    assert answer.status_code == 200, answer.text
+    assert ask(port) == "200 2"
+    manager.take_down("deleted")

@@ -10,8 +10,8 @@ from typing import ClassVar
 from longshore.artifacts.base import ArtifactError
 from longshore.artifacts.stopping import in_thread
 from longshore.errors import RolloutFailed
-from longshore.files import FilesError
-from longshore.model import Release, ReleaseState
+from longshore.files import FilesError, Unpacked
+from longshore.model import Release, ReleaseState, RolloutKind
 from longshore.rollout.plan import Context, Step
 
 
@@ -19,7 +19,8 @@ from longshore.rollout.plan import Context, Step
 class FetchArtifact(Step):
     """`version` stands unpacked in releases/VERSION/.
 
-    new   False where the release is kept already: then there is nothing to fetch, and nothing for undo to remove
+    new   False where the release is kept already: then there is nothing to fetch, and nothing for undo to remove. A
+          kept release that somebody has deleted from the disk is unpacked again, where the artifact is at hand.
     """
 
     kind: ClassVar[str] = "fetch_artifact"
@@ -40,9 +41,11 @@ class FetchArtifact(Step):
 
     async def run(self, context: Context) -> str:
         store, spec = context.world.store, context.spec
-        if not self.new:
-            return f"release {self.version} is kept, nothing to fetch"
         directory = context.world.directory(spec.working_directory)
+        if not self.new:
+            if await asyncio.to_thread(directory.release, self.version) is not None:
+                return f"release {self.version} is kept, nothing to fetch"
+            return await self._restore(context)
         release = Release(
             deployment=context.name,
             version=self.version,
@@ -55,25 +58,38 @@ class FetchArtifact(Step):
             created_at=context.world.clock.now(),
         )
         store.save_release(release)
+        unpacked = await self._unpack(context, self.sha256)
+        store.save_release(replace(release, size_bytes=unpacked.size_bytes, state=ReleaseState.kept))
+        return f"unpacked {unpacked.size_bytes:,} bytes to releases/{self.version}"
+
+    async def _restore(self, context: Context) -> str:
+        """Deploying a version again mends what was deleted; its row, and so its history, stays as it is."""
+        release = context.world.store.release(context.name, self.version)
+        where = context.world.directory(context.spec.working_directory).releases / self.version
+        if context.rollout.kind is RolloutKind.rollback or release is None:
+            raise RolloutFailed(
+                f"Release {self.version} is no longer on the disk: somebody has deleted {where}. Roll back to another "
+                "release, or deploy this version again from its artifact, which restores it.",
+                cause=f"{where} is missing",
+            )
+        unpacked = await self._unpack(context, release.sha256)
+        return f"warning: {where} had been deleted; unpacked {unpacked.size_bytes:,} bytes to it again"
+
+    async def _unpack(self, context: Context, sha256: str) -> Unpacked:
+        spec, world = context.spec, context.world
+        directory = world.directory(spec.working_directory)
         try:
-            await asyncio.to_thread(directory.claim, context.world.claim_of(context.name))
-            unpacked = await in_thread(
+            await asyncio.to_thread(directory.claim, world.claim_of(context.name))
+            return await in_thread(
                 lambda limits: directory.unpack_release(
-                    Path(self.artifact_path),
-                    self.version,
-                    self.sha256,
-                    spec.shared_paths,
-                    limits,
-                    context.world.owner_of(spec),
+                    Path(self.artifact_path), self.version, sha256, spec.shared_paths, limits, world.owner_of(spec)
                 ),
-                context.world.artifact_limits,
+                world.artifact_limits,
             )
         except (ArtifactError, FilesError) as error:
             raise RolloutFailed(
                 f"The artifact {self.artifact_path} could not be unpacked: {error}", cause=str(error)
             ) from error
-        store.save_release(replace(release, size_bytes=unpacked.size_bytes, state=ReleaseState.kept))
-        return f"unpacked {unpacked.size_bytes:,} bytes to releases/{self.version}"
 
     async def undo(self, context: Context) -> str:
         if not self.new:
