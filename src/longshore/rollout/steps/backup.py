@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from longshore.errors import RolloutFailed
 from longshore.files import PRE_LONGSHORE, FilesError
-from longshore.model import Release, ReleaseState, RolloutKind
+from longshore.model import Release, ReleaseState, RolloutKind, Spec
 from longshore.rollout.plan import Context, Step
 
 
