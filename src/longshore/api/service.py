@@ -22,9 +22,7 @@ class Service(Protocol):
     async def deploy(self, request: Request, *, caller: str, once: Once | None = None) -> Rollout:
         """Returns once the rollout is opened; the manager owns it, and `once` stands for it, from then on."""
 
-    async def rollback(
-        self, name: str, version: str | None, *, caller: str, once: Once | None = None
-    ) -> Rollout: ...
+    async def rollback(self, name: str, version: str | None, *, caller: str, once: Once | None = None) -> Rollout: ...
 
     async def restart(self, name: str, *, caller: str, once: Once | None = None) -> Rollout: ...
 

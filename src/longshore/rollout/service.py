@@ -82,7 +82,9 @@ class Service:
         """
         checked = await self._check(request)
         checked.findings.raise_if_any(checked.spec.name)
-        rollout = self._runner.open(checked.spec, RolloutKind.deploy, caller, runs=checked.command is not None, once=once)
+        rollout = self._runner.open(
+            checked.spec, RolloutKind.deploy, caller, runs=checked.command is not None, once=once
+        )
         self._runner.own(rollout, checked.scan)
         return rollout
 
