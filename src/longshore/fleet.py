@@ -83,7 +83,8 @@ class Fleet:
             if found is not None:
                 return found
             if known.handle is not None:
-                # Its first process has ended, but what that had started may still run, and hold the port.
+                # It was told to end, and may be at it still; or its first process has ended, but what that had started
+                # still runs, and holds the port.
                 await self._driver_of(spec.environment).stop(known.handle, spec.stop_timeout)
         port = known.port if known is not None else None
         routed = spec.public_port is not None
@@ -140,7 +141,12 @@ class Fleet:
         return replace(instance, state=InstanceState.running, handle=handle)
 
     async def _find(self, instance: Instance, spec: Spec) -> Instance | None:
-        """The running process behind a row, also one that was started but not yet written down; None: there is none."""
+        """The running process behind a row, also one that was started but not yet written down.
+
+        None: there is none, or it was told to end; it may run on for a while, but will never serve again.
+        """
+        if instance.state is InstanceState.stopped:
+            return None
         driver = self._driver_of(spec.environment)
         handle = instance.handle
         if handle is None and instance.state is InstanceState.starting:
@@ -163,6 +169,9 @@ class Fleet:
         if handle is None and instance.state is InstanceState.starting:
             handle = (await driver.survey()).get(instance.launch_id)
         self._board.muted.add(id)
+        if handle is not None:
+            # Before it is told: who is interrupted from here on must not take it for one that serves.
+            self._store.save_instance(replace(instance, state=InstanceState.stopped, handle=handle))
         stopped = await driver.stop(handle, grace_s) if handle is not None else None
         self._store.save_instance(replace(instance, state=InstanceState.stopped, handle=None, retire_at=None))
         self._board.forget(id)

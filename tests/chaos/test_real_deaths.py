@@ -92,6 +92,28 @@ async def test_sigterm_in_the_middle_of_a_rollout_ends_the_manager_within_five_s
     nothing_lost(load)
 
 
+@pytest.mark.parametrize("end", ["kill", "abort"])
+@pytest.mark.parametrize("strategy", ["recreate", "rolling"])
+async def test_instances_that_were_about_to_end_are_not_taken_for_running_ones(
+    strategy: str, end: str, site: Site
+) -> None:
+    lingering = {**SHORT, "command": [sys.executable, "polite.py"], "configuration": {"LINGER_S": "4"}}
+    await site.deploy("1.1", "recreate", **lingering)
+    async with site.load(**LIGHT) as load:
+        rollout = await site.begin("2.0", strategy, **lingering)
+        assert rollout is not None
+        await until_step(site, rollout, "stop_instances")
+        await asyncio.sleep(0.3)  # until SIGTERM has arrived: an application does not say so
+        if end == "abort":
+            await site.client.abort("shop", rollout.id)
+            await site.until_over()
+        else:
+            await site.kill()
+            await recovered(site, f"{strategy}, lingering")
+        assert await site.settled() == "1.1"
+    nothing_lost(load)
+
+
 @pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive that takes seconds to unpack."""

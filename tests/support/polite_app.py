@@ -1,6 +1,7 @@
 """The demo's application with manners: on SIGTERM it listens no more, closes what is idle and ends what it is at.
 
 Laid beside app.py in an artifact. What idles is closed at once: a proxy that still uses it loses requests then.
+LINGER_S: seconds it goes on after that, as one does that has much to put away.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ async def serve() -> None:
         for connection in list(open_):
             connection.leave()
         await asyncio.sleep(0.01)
+    await asyncio.sleep(float(os.environ.get("LINGER_S", "0")))
 
 
 if __name__ == "__main__":
