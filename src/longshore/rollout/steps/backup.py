@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from longshore.concurrency import to_its_end
 from longshore.errors import RolloutFailed
 from longshore.files import PRE_LONGSHORE, FilesError
 from longshore.model import Release, ReleaseState, RolloutKind, Spec
@@ -36,7 +37,7 @@ class CreateBackup(Step):
         directory = context.world.directory(context.spec.working_directory)
         if self.foreign:
             try:
-                taken = await asyncio.to_thread(directory.take_over, PRE_LONGSHORE)
+                taken = await to_its_end(directory.take_over, PRE_LONGSHORE)
             except FilesError as error:
                 raise RolloutFailed(f"What was in {directory.path} could not be copied: {error}") from error
             if taken is None:
@@ -78,7 +79,7 @@ class CreateBackup(Step):
         if release is None:
             return ""
         directory = context.world.directory(context.spec.working_directory)
-        await asyncio.to_thread(directory.remove_release, PRE_LONGSHORE)
+        await to_its_end(directory.remove_release, PRE_LONGSHORE)
         context.world.store.delete_release(context.name, PRE_LONGSHORE)
         return f"removed the copy releases/{PRE_LONGSHORE}; the originals were never touched"
 

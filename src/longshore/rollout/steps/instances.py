@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from longshore.concurrency import all_of
 from longshore.drivers.base import DriverError, Stopped
 from longshore.durations import format_duration
 from longshore.errors import RolloutFailed
 from longshore.fleet import NotReady
+from longshore.model import Spec
 from longshore.rollout.plan import Context, Step
 
 
@@ -24,6 +26,11 @@ async def drain(context: Context, ids: tuple[str, ...]) -> str:
     if not left:
         return "no connections left"
     return f"after {format_duration(bound)} {len(left)} of {len(targets)} still have connections, which are cut"
+
+
+def patience(spec: Spec) -> float:
+    """Seconds that instances may take to leave, or to come back, however short the progress deadline is."""
+    return max(spec.progress_deadline, spec.drain_timeout + spec.stop_timeout + spec.health_check.deadline + 60.0)
 
 
 def counted(ids: tuple[str, ...]) -> str:
@@ -50,6 +57,9 @@ class StartInstances(Step):
     def describe(self) -> str:
         return f"start {counted(tuple(i for i, _ in self.instances))} of {self.version}"
 
+    def bound(self, spec: Spec) -> float | None:
+        return patience(spec)
+
     async def run(self, context: Context) -> str:
         fleet = context.world.fleet
         started = await asyncio.gather(
@@ -67,7 +77,7 @@ class StartInstances(Step):
         fleet, ids = context.world.fleet, tuple(id for id, _ in self.instances)
         # The traffic has been taken back by now, but what they were sent meanwhile has to end first.
         await drain(context, ids)
-        stopped = await asyncio.gather(*(fleet.retire(id, context.spec.stop_timeout) for id in ids))
+        stopped = await all_of(*(fleet.retire(id, context.spec.stop_timeout) for id in ids))
         return f"stopped {counted(ids)} of {self.version}{killed(stopped, context)}"
 
 
@@ -81,15 +91,18 @@ class StopInstances(Step):
     def describe(self) -> str:
         return f"stop {counted(self.instances)} of the old version"
 
+    def bound(self, spec: Spec) -> float | None:
+        return patience(spec)
+
     async def run(self, context: Context) -> str:
         fleet = context.world.fleet
-        stopped = await asyncio.gather(*(fleet.stop(id, context.spec.stop_timeout) for id in self.instances))
+        stopped = await all_of(*(fleet.stop(id, context.spec.stop_timeout) for id in self.instances))
         return f"stopped {counted(self.instances)}{killed(stopped, context)}"
 
     async def undo(self, context: Context) -> str:
         # All of them, whatever their rows say: one may have been stopped without that having been written down.
         fleet = context.world.fleet
-        await asyncio.gather(*(fleet.start_again(id) for id in self.instances))
+        await all_of(*(fleet.start_again(id) for id in self.instances))
         late = [
             outcome
             for outcome in await asyncio.gather(
@@ -139,7 +152,10 @@ class RetireInstances(Step):
     def describe(self) -> str:
         return f"stop and forget {counted(self.instances)} of the old version"
 
+    def bound(self, spec: Spec) -> float | None:
+        return patience(spec)
+
     async def run(self, context: Context) -> str:
         fleet = context.world.fleet
-        stopped = await asyncio.gather(*(fleet.retire(id, context.spec.stop_timeout) for id in self.instances))
+        stopped = await all_of(*(fleet.retire(id, context.spec.stop_timeout) for id in self.instances))
         return f"retired {counted(self.instances)}{killed(stopped, context)}"

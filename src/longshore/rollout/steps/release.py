@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
+from longshore.concurrency import to_its_end
 from longshore.errors import RolloutFailed
 from longshore.files import FilesError
 from longshore.model import ReleaseState
@@ -18,7 +19,7 @@ async def point_current(context: Context, version: str | None) -> str:
     if await asyncio.to_thread(directory.current) == version:
         return ""
     try:
-        await asyncio.to_thread(directory.set_current, version)
+        await to_its_end(directory.set_current, version)
     except FilesError as error:
         raise RolloutFailed(f"`current` could not be switched to {version}: {error}", cause=str(error)) from error
     return f"current → releases/{version}" if version else "removed the link current"
@@ -90,6 +91,6 @@ class Prune(Step):
             # First the word, then the deed: a release half removed must never be offered for a rollback.
             store.set_release_state(context.name, release.version, ReleaseState.pruned)
             directory = context.world.directory(release.spec.working_directory)
-            await asyncio.to_thread(directory.remove_release, release.version)
+            await to_its_end(directory.remove_release, release.version)
             removed.append(release.version)
         return f"removed {', '.join(removed)}" if removed else f"nothing beyond the newest {self.keep}"
