@@ -50,6 +50,12 @@ def test_a_port_taken_between_validation_and_listening_fails_the_rollout_and_is_
     assert ask(port) == "200 1"
 
 
+def test_a_port_of_a_release_that_runs_nothing_is_warned_of(manager: Hostile) -> None:
+    spec = manager.spec("idle", "1", artifact_path=manager.site("1"), command=None, port=free_port())
+    warned = {warning["field"] for warning in manager.http.post(f"{ROOT}/validate", json=spec).json()["warnings"]}
+    assert {"command", "port"} <= warned
+
+
 def test_two_deployments_cannot_have_one_public_port(manager: Hostile) -> None:
     port = free_port()
     manager.deployed("first", "1", port=port)

@@ -301,6 +301,8 @@ def _command(spec: Spec, scan: Scan, command: str | tuple[str, ...] | None, find
             "nothing runs: the artifact has no Procfile and not exactly one executable, and no command was given. "
             "Only the files are deployed",
         )
+        if spec.port is not None:
+            findings.warn("port", f"nothing will listen on port {spec.port}: the release has nothing to run")
         return
     path: Mapping[str, str] = base_environment()
     names = _names(Path(spec.artifact_path))
