@@ -18,7 +18,7 @@ from longshore.api.guard import address_of, guarded
 from longshore.api.metrics import Metrics
 from longshore.api.openapi import Documents
 from longshore.api.problems import respond
-from longshore.api.progress import progress
+from longshore.api.progress import nowhere, progress
 from longshore.api.ratelimit import Limiter
 from longshore.api.routes import PROGRESS_PATH, ROUTES, methods_of
 from longshore.api.service import Service
@@ -76,6 +76,7 @@ def create_app(service: Service, settings: ApiSettings, *, ready: Callable[[], b
             route_class_override=guarded(api, row.name, limited=row.counted_by_caller, open_to_all=row.open_to_all),
         )
     app.add_api_websocket_route(PROGRESS_PATH, progress, name="progress")
+    app.router.add_websocket_route("/{path:path}", nowhere, name="nowhere")
     app.state.documents = Documents(app)
     return app
 

@@ -17,7 +17,7 @@ from longshore.api.auth import authenticate, check_token
 from longshore.api.context import Api, api_of
 from longshore.api.deployments import valid_name
 from longshore.api.guard import address_of
-from longshore.api.problems import problem_of
+from longshore.api.problems import problem_of, respond
 from longshore.api.wire import dumps, error_json, progress_json
 from longshore.bus import Subscription
 from longshore.errors import DeploymentNotFound, Forbidden, Issue, LongshoreError, NotFound, SpecInvalid, Unauthorized
@@ -52,6 +52,17 @@ async def progress(socket: WebSocket, name: str) -> None:
         problem = problem_of(exc)
         problem.deployment, problem.operation = problem.deployment or name, problem.operation or "progress"
         await _refuse(socket, problem, api.now())
+
+
+async def nowhere(socket: WebSocket) -> None:
+    """There is but one WebSocket: the handshake of any other is refused as a request of that path would be."""
+    problem: LongshoreError = NotFound()
+    try:
+        api = api_of(socket)
+        _authenticate(socket, api, socket.scope.get("subprotocols", []))
+    except LongshoreError as refusal:
+        problem = refusal
+    await socket.send_denial_response(respond(problem))
 
 
 # --- private

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from typing import Any
 
 import uvicorn
 import uvicorn.server
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from longshore.api.wire import dumps, error_json
+from longshore.errors import SpecInvalid
 
 #: seconds that connections may take to end once stopping is announced; with it the manager exits within 5 s of SIGTERM
 GRACE = 3
 
 #: messages from clients are of no interest (see progress.py); this bounds what one can make the server hold
 _WS_MAX_SIZE = 64 * 1024
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP/1.1, where even what is no HTTP is answered with the envelope."""
+
+    def send_400_response(self, msg: str) -> None:
+        body = dumps(error_json(SpecInvalid(msg, operation="read the request"), time.time()))
+        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -47,7 +62,7 @@ def build(app: FastAPI, **overrides: Any) -> Server:
     """
     settings: dict[str, Any] = {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": Protocol,
         "ws": "websockets-sansio",
         "ws_ping_interval": 20.0,
         "ws_ping_timeout": 20.0,
