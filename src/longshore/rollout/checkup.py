@@ -9,10 +9,13 @@ from longshore.drivers.base import Driver
 from longshore.files import FilesError
 from longshore.fleet import HOST
 from longshore.health.probes import Check
-from longshore.model import Deployment, Health, Instance, Release, derive_health
+from longshore.model import Deployment, Health, Instance, Release, Rollout, Spec, derive_health
 from longshore.rollout.reports import CheckReport, ComponentReport, HealthReport
-from longshore.rollout.status import get_deployment
+from longshore.rollout.status import get_deployment, is_new, serving, wanted_replicas
 from longshore.rollout.world import World
+
+#: components that every deployment has; further ones are its dependencies
+OWN_COMPONENTS = ("service", "endpoint", "deployment_files")
 
 
 async def check_up(world: World, name: str, driver: Driver) -> HealthReport:
@@ -21,33 +24,38 @@ async def check_up(world: World, name: str, driver: Driver) -> HealthReport:
     release = world.store.release(name, deployment.current_version) if deployment.current_version else None
     now = world.clock.now()
     if release is None:
-        nothing = ComponentReport("service", "unknown", "nothing is committed yet")
-        return HealthReport(Health.unknown, {"service": nothing}, now, f"{name} has never been deployed successfully")
-    instances = [i for id in deployment.instances if (i := world.store.instance(id)) is not None]
+        nothing = {key: ComponentReport(key, "unknown", "nothing is committed yet") for key in OWN_COMPONENTS}
+        return HealthReport(Health.unknown, nothing, now, f"{name} has never been deployed successfully")
+    last = world.store.last_rollout_of(name)
+    instances = serving(deployment, last, world.store.instances(name))
+    wanted = wanted_replicas(release, last) if release.runs else 1
     service, endpoint, files = await asyncio.gather(
-        _service(world, release, instances, driver),
-        _endpoint(world, release, instances),
+        _service(world, release, instances, driver, wanted),
+        _endpoint(world, release, last, instances),
         _files(world, deployment),
     )
-    components = {"service": service, "endpoint": endpoint[0], "deployment_files": files}
+    components = dict(zip(OWN_COMPONENTS, (service, endpoint[0], files), strict=True))
     for dependency in release.spec.dependencies:
-        components[dependency] = _dependency(world, dependency)
-    overall = _overall(release, components, ready=endpoint[1])
+        # A deployment may be called `service`, too.
+        key = f"dependency:{dependency}" if dependency in OWN_COMPONENTS else dependency
+        components[key] = _dependency(world, dependency)
+    overall = _overall(components, wanted=wanted, ready=endpoint[1])
     bad = [f"{c.name}: {c.message}" for c in components.values() if c.status != "healthy"]
     return HealthReport(overall, components, now, "; ".join(bad) or f"{name} {release.version} is healthy")
 
 
-def _overall(release: Release, components: dict[str, ComponentReport], *, ready: int) -> Health:
+def _overall(components: dict[str, ComponentReport], *, wanted: int, ready: int) -> Health:
     """Instances decide between healthy, degraded and unhealthy; anything else that fails makes it degraded at best."""
-    desired = release.spec.replicas if release.runs else 1
-    overall = derive_health(desired=desired, ready=ready)
+    overall = derive_health(desired=wanted, ready=ready)
     others = [c for c in components.values() if c.name != "service"]
     if overall is Health.healthy and any(c.status == "unhealthy" for c in others):
         return Health.unhealthy if components["endpoint"].status == "unhealthy" else Health.degraded
     return overall
 
 
-async def _service(world: World, release: Release, instances: list[Instance], driver: Driver) -> ComponentReport:
+async def _service(
+    world: World, release: Release, instances: list[Instance], driver: Driver, wanted: int
+) -> ComponentReport:
     """The runtime's own view of each instance."""
     if not release.runs:
         return ComponentReport("service", "healthy", "the release has nothing to run: files only")
@@ -65,16 +73,18 @@ async def _service(world: World, release: Release, instances: list[Instance], dr
 
     checks = tuple(await asyncio.gather(*(ask(instance) for instance in instances)))
     up = sum(1 for check in checks if check.status == "healthy")
-    status = "healthy" if up >= release.spec.replicas else "unhealthy"
+    status = "healthy" if up >= wanted else "unhealthy"
     if any(check.status == "unknown" for check in checks):
         status = "unknown"
-    return ComponentReport("service", status, f"{up} of {release.spec.replicas} instances run", checks)
+    return ComponentReport("service", status, f"{up} of {wanted} instances run", checks)
 
 
-async def _endpoint(world: World, release: Release, instances: list[Instance]) -> tuple[ComponentReport, int]:
+async def _endpoint(
+    world: World, release: Release, last: Rollout | None, instances: list[Instance]
+) -> tuple[ComponentReport, int]:
     """health_check_url through the public port and for each instance. Also how many instances answered."""
     spec = release.spec
-    asked = [(i.id, world.fleet.check(i, spec)) for i in instances]
+    asked = [(i.id, world.fleet.check(i, _spec_of(i, release, last))) for i in instances]
     known = {id for id, _ in asked}
     whole = world.fleet.whole_checks(spec, ())
     named = [*asked, *((str(check), check) for check in whole)]
@@ -101,6 +111,11 @@ async def _endpoint(world: World, release: Release, instances: list[Instance]) -
     status = "unhealthy" if any(check.name not in known for check in bad) else "healthy"
     message = "; ".join(check.message for check in bad) or f"{len(checks)} checks passed"
     return ComponentReport("endpoint", status, message, checks), ready
+
+
+def _spec_of(instance: Instance, release: Release, last: Rollout | None) -> Spec:
+    """A new version may be asked for its health on another path than the old one beside it."""
+    return last.spec if last is not None and is_new(instance, last) else release.spec
 
 
 async def _files(world: World, deployment: Deployment) -> ComponentReport:

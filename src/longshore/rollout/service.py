@@ -227,8 +227,8 @@ class Service:
         if deployment is None or deployment.current_version is None:
             return Health.unhealthy
         release = self._world.store.release(name, deployment.current_version)
-        instances = [i for i in self._world.store.instances(name) if i.id in deployment.instances]
-        return health_of(self._world, deployment, release, instances)
+        last = self._world.store.last_rollout_of(name)
+        return health_of(self._world, deployment, release, last, self._world.store.instances(name))
 
     def deployment(self, name: str) -> Deployment:
         return get_deployment(self._world, name)

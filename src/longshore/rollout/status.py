@@ -7,8 +7,10 @@ from longshore.model import (
     Deployment,
     Health,
     Instance,
+    InstanceState,
     Release,
     Rollout,
+    RolloutStatus,
     Spec,
     State,
     derive_health,
@@ -35,8 +37,7 @@ def read_status(world: World, name: str) -> Status:
     release = store.release(name, deployment.current_version) if deployment.current_version else None
     spec = _spec(release, open_rollout, last)
     instances = store.instances(name)
-    committed = [instance for instance in instances if instance.id in deployment.instances]
-    health = health_of(world, deployment, release, committed)
+    health = health_of(world, deployment, release, last, instances)
     events = tuple(store.events(name, limit=EVENTS))
     newest = open_rollout.version if open_rollout is not None else deployment.current_version
     return Status(
@@ -57,8 +58,38 @@ def read_status(world: World, name: str) -> Status:
     )
 
 
-def health_of(world: World, deployment: Deployment, release: Release | None, committed: list[Instance]) -> Health:
-    """Of what is committed, from what the board knows."""
+def serving(deployment: Deployment, last: Rollout | None, instances: list[Instance]) -> list[Instance]:
+    """Those of the deployment's instances that answer for it.
+
+    What is committed; while a rollout is in progress, held or stuck, old and new alike: those that get traffic, or
+    without a port all that run, never a set that is merely kept warm.
+    """
+    if not _unsettled(last):
+        return [i for i in instances if i.id in deployment.instances]
+    running = [i for i in instances if i.retire_at is None and i.state is not InstanceState.stopped]
+    if deployment.routing is None:
+        return running
+    routing = deployment.routing
+    shares = ((routing.stable, 100 - routing.weight), (routing.candidate, routing.weight))
+    routed = {id for pool, share in shares if pool is not None and share for id in pool.instances}
+    return [i for i in running if i.id in routed]
+
+
+def wanted_replicas(release: Release, last: Rollout | None) -> int:
+    """How many must answer for it to be healthy: of two numbers the smaller, while it goes from one to the other."""
+    if last is not None and _unsettled(last):
+        return min(release.spec.replicas, last.spec.replicas)
+    return release.spec.replicas
+
+
+def _unsettled(last: Rollout | None) -> bool:
+    return last is not None and (last.status.is_open or last.status in (RolloutStatus.held, RolloutStatus.stuck))
+
+
+def health_of(
+    world: World, deployment: Deployment, release: Release | None, last: Rollout | None, instances: list[Instance]
+) -> Health:
+    """Of what serves, from what the board knows. last: its last rollout; instances: all of the deployment."""
     if release is None:
         return Health.unknown
     if not release.runs:
@@ -66,10 +97,10 @@ def health_of(world: World, deployment: Deployment, release: Release | None, com
         if not release.spec.health_check_url:
             return Health.healthy
         return derive_health(desired=1, ready=int(known.ready is True), known=known.ready is not None)
-    boards = [world.board.of(instance.id) for instance in committed]
+    boards = [world.board.of(instance.id) for instance in serving(deployment, last, instances)]
     ready = sum(1 for health in boards if health.ready)
     asked = [health for health in boards if health.ready is not None]
-    return derive_health(desired=release.spec.replicas, ready=ready, known=bool(asked) or not boards)
+    return derive_health(desired=wanted_replicas(release, last), ready=ready, known=bool(asked) or not boards)
 
 
 def summaries(
@@ -87,8 +118,7 @@ def summaries(
         last = ended_badly.get(name)
         open_rollout = last if last is not None and last.status.is_open else None
         release = store.release(name, deployment.current_version) if deployment.current_version else None
-        committed = [i for i in by_deployment.get(name, []) if i.id in deployment.instances]
-        health = health_of(world, deployment, release, committed)
+        health = health_of(world, deployment, release, last, by_deployment.get(name, []))
         derived = derive_state(
             open_rollout=open_rollout,
             last_rollout=last,
@@ -129,10 +159,10 @@ def _replicas(
         desired=wanted.replicas if runs else 0,
         available=len(available),
         ready=len(ready),
-        updated=sum(1 for i in counted if i.version == newest and (open_rollout is None or _is_new(i, open_rollout))),
+        updated=sum(1 for i in counted if i.version == newest and (open_rollout is None or is_new(i, open_rollout))),
     )
 
 
-def _is_new(instance: Instance, rollout: Rollout) -> bool:
+def is_new(instance: Instance, rollout: Rollout) -> bool:
     """A redeploy of the same version has old and new instances of it."""
     return instance.id.startswith(f"{rollout.deployment}-{rollout.number}-")
