@@ -97,7 +97,9 @@ class Hostile:
         url = json.loads(until("a complete server.json", stated.read_text))["url"]
         self._listen = url.removeprefix("http://")
         self.http.close()
-        self.token = (self.data_dir / "admin.token").read_text().strip()
+        token = self.data_dir / "admin.token"
+        # Without authentication there is none.
+        self.token = token.read_text().strip() if token.exists() else "none"
         self.http = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {self.token}"}, timeout=60)
 
     def end(self, number: int = signal.SIGTERM) -> None:
