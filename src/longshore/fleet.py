@@ -6,6 +6,7 @@ id that its process will carry, is stored before the process exists, so that no 
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -217,6 +218,23 @@ class Fleet:
         if not result.ready:
             raise await self._not_ready(instance, spec, result, ports)
         self._board.mark(id, spec.name, ready=True, message=result.reason)
+
+    async def await_steady(self, id: str, spec: Spec) -> None:
+        """Wait until a ready instance has been so for `min_ready`. Raises NotReady when it ends or fails before."""
+        instance = self._store.instance(id)
+        if instance is None or instance.handle is None:
+            raise NotReady(f"Instance {id} is not running.", "")
+        exited = asyncio.ensure_future(self._driver_of(spec.environment).exited(instance.handle))
+        steady = asyncio.ensure_future(self._clock.sleep(spec.health_check.min_ready))
+        try:
+            await asyncio.wait({exited, steady}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            exited.cancel()
+            steady.cancel()
+        if problem := await self.ended(id) or self.problem(id):
+            raise NotReady(
+                f"It was ready, but not for {format_duration(spec.health_check.min_ready)} (min_ready): {problem}", ""
+            )
 
     async def _not_ready(self, instance: Instance, spec: Spec, result: ReadyResult, ports: frozenset[int]) -> NotReady:
         """What a person needs to know: did it end, listen elsewhere, not listen, or answer wrongly?"""

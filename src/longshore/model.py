@@ -31,7 +31,7 @@ class HealthCheck:
     healthy_threshold: int = 2
     #: failures in a row that make a ready instance unready
     unhealthy_threshold: int = 3
-    #: how long an instance must have been ready to count as available
+    #: how long an instance must have been ready to count as available; a rollout waits that long for each new one
     min_ready: float = 0.0
 
 

@@ -258,3 +258,19 @@ async def test_who_stops_waiting_changes_nothing(shop: Shop) -> None:
     await asyncio.wait({waiting})
     shop.driver_world.unblock("1.0")
     assert (await shop.outcome(rollout)).status is RolloutStatus.succeeded
+
+
+async def test_a_rollout_waits_until_new_instances_have_been_ready_for_min_ready(shop: Shop) -> None:
+    before = shop.clock.now()
+    await shop.deployed("1.0", health_check={"min_ready": 30.0})
+    assert shop.clock.now() - before >= 30.0
+
+
+async def test_an_instance_that_ends_within_min_ready_fails_the_rollout(shop: Shop) -> None:
+    await shop.deployed("1.0")
+    shop.script("2.0", exit_after=20.0)
+    rollout = await shop.deploy("2.0", health_check={"min_ready": 30.0})
+    assert rollout.status is RolloutStatus.unwound
+    assert rollout.failure is not None
+    assert "not for 30s (min_ready)" in rollout.failure.message
+    assert shop.serving() == "1.0"

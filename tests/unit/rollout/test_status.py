@@ -42,6 +42,10 @@ async def test_right_after_a_restart_nothing_is_known(shop: Shop) -> None:
 
 async def test_available_is_what_was_ready_for_long_enough(shop: Shop) -> None:
     await shop.deployed("1.0", health_check={"min_ready": 30.0})
+    assert shop.lab.service.status("shop").replicas.available == 2, "a rollout ends with instances that are available"
+    for instance in shop.lab.store.instances("shop"):
+        shop.lab.world.board.mark(instance.id, "shop", ready=False, message="sick")
+        shop.lab.world.board.mark(instance.id, "shop", ready=True, message="well again")
     assert shop.lab.service.status("shop").replicas.available == 0
     shop.clock.time += 30
     assert shop.lab.service.status("shop").replicas.available == 2

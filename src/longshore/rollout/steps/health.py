@@ -8,12 +8,13 @@ from typing import ClassVar
 
 from longshore.errors import HealthCheckFailed
 from longshore.fleet import NotReady
+from longshore.model import Spec
 from longshore.rollout.plan import Context, Step
 
 
 @dataclass(frozen=True)
 class AwaitReady(Step):
-    """Every one of these instances has passed its health check often enough in a row."""
+    """Every one of these instances has passed its health check often enough in a row, and for `min_ready`."""
 
     kind: ClassVar[str] = "await_ready"
     instances: tuple[str, ...]
@@ -21,12 +22,17 @@ class AwaitReady(Step):
     def describe(self) -> str:
         return f"wait until {len(self.instances)} instance{'s are' if len(self.instances) != 1 else ' is'} ready"
 
+    def bound(self, spec: Spec) -> float | None:
+        return spec.progress_deadline + spec.health_check.min_ready
+
     async def run(self, context: Context) -> str:
         fleet, ready = context.world.fleet, 0
 
         async def one(id: str) -> None:
             nonlocal ready
             await fleet.await_ready(id, context.spec)
+            if context.spec.health_check.min_ready > 0:
+                await fleet.await_steady(id, context.spec)
             ready += 1
             context.advance()
             if len(self.instances) > 1:
