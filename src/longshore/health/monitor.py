@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from longshore.concurrency import all_of
 from longshore.drivers.base import Driver, DriverError
-from longshore.drivers.logs import rotate
 from longshore.errors import LeaseLost
-from longshore.files import FilesError
 from longshore.health.probes import Check
+from longshore.health.tidying import Tidying
 from longshore.model import Deployment, Instance, InstanceState, RolloutStatus, Spec
 from longshore.rollout.world import World
 from longshore.routers.base import RouterError
@@ -34,8 +33,10 @@ CRASH_LOOP = 5
 PROBES_AT_ONCE = 32
 #: seconds between two rounds, unless something wakes the loop
 SHORTEST_NAP_S = 0.25
-#: seconds between two rounds of tidying (sweep, rotation, trimming)
+#: seconds between two rounds of tidying
 TIDY_EVERY_S = 30.0
+#: seconds until what could not be done is tried again
+RETRY_S = 10.0
 
 
 @dataclass
@@ -54,7 +55,13 @@ class Watched:
 
 class Monitor:
     def __init__(self, world: World, driver_of: Callable[[str], Driver], keep_events: int) -> None:
-        self._world, self._driver_of, self._keep_events = world, driver_of, keep_events
+        self._world, self._driver_of = world, driver_of
+        self._tidying = Tidying(world, driver_of, keep_events)
+        self._tidied: asyncio.Task[None] | None = None
+        #: deployments that something could not be done for → monotonic time before which it is not tried again
+        self._later: dict[str, float] = {}
+        #: deployments whose routing the router has yet to be told
+        self._untold: set[str] = set()
         self._watched: dict[str, Watched] = {}
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -88,6 +95,10 @@ class Monitor:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def sweep(self) -> None:
+        """End processes of this manager that no row knows."""
+        await self._tidying.sweep()
+
     async def _nap(self, seconds: float) -> None:
         nap = asyncio.ensure_future(self._world.clock.sleep(seconds))
         woken = asyncio.ensure_future(self._wake.wait())
@@ -109,7 +120,8 @@ class Monitor:
             due.append(self._care(deployment, mine, now))
         if now >= self._tidy_at:
             self._tidy_at = now + TIDY_EVERY_S
-            self._spawn("", self._tidy())
+            if self._tidied is None or self._tidied.done():  # a disk that hangs must not hold ever more threads
+                self._tidied = self._spawn("", self._tidying.run())
         due.append(self._tidy_at - now)
         # Probes that are due at nearly the same time go out together: hundreds of instances, four rounds a second.
         return max(SHORTEST_NAP_S, min(due))
@@ -142,10 +154,10 @@ class Monitor:
                 watched.exited.cancel()
             watched.handle, watched.ended = instance.handle, ""
             watched.exited = asyncio.create_task(self._watch_end(instance, watched))
-        spec = self._spec(instance)
-        if spec is None or instance.id in self._world.board.muted or watched.probing or watched.ended:
+        if instance.id in self._world.board.muted or watched.probing or watched.ended:
             return 1.0
-        if now >= watched.next_probe:
+        # Read from the store only when it is due: decoding a spec costs some 20 µs, in each round for each instance.
+        if now >= watched.next_probe and (spec := self._spec(instance)) is not None:
             watched.next_probe = now + spec.health_check.interval
             watched.probing = True
             check = self._world.fleet.check(instance, spec)
@@ -223,7 +235,12 @@ class Monitor:
         name = deployment.name
         if name in self._acting or self._world.lock(name).locked() or deployment.deleting is not None:
             return 60.0  # whoever holds it wakes the loop when it is done
+        if (left := self._later.get(name, 0.0) - now) > 0:
+            return left
         due = 60.0
+        if name in self._untold:
+            self._spawn(name, self._tell(name))
+            return 60.0
         for instance in instances:
             if instance.id in deployment.instances:
                 if self._is_down(instance):
@@ -290,7 +307,8 @@ class Monitor:
         watched.next_probe = world.clock.monotonic()
         if started.port != instance.port and deployment.routing is not None:
             # Its port had been taken by somebody while it was down: tell the router the new one.
-            await self._apply(deployment)
+            self._untold.add(deployment.name)
+            await self._tell(deployment.name)
 
     async def _retire(self, name: str) -> None:
         """End the warm set whose time is over, and whatever belongs to nobody."""
@@ -299,62 +317,41 @@ class Monitor:
         if deployment is None or store.open_rollout_of(name) is not None:
             return
         now = world.clock.now()
+        strays = self._is_ownerless(name)
         leaving = [
             i
             for i in store.instances(name)
-            if i.id not in deployment.instances and (i.retire_at is None or i.retire_at <= now or not self._is_up(i))
+            if i.id not in deployment.instances
+            and (strays if i.retire_at is None else i.retire_at <= now or not self._is_up(i))
         ]
         gone = {instance.id for instance in leaving}
         routing = deployment.routing
         if routing is not None and routing.candidate is not None and gone & set(routing.candidate.instances):
             store.set_routing(name, replace(routing, candidate=None, weight=0))
-            deployment = store.deployment(name)
-            assert deployment is not None
-            await self._apply(deployment)
             gone |= {i.id for i in store.instances(name) if i.id in routing.candidate.instances}
+        # A rollout whose last shift failed leaves what the router may still send to: it is asked before they go.
+        await self._tell(name)
         spec = self._committed(deployment)
         drain_s, stop_s = (spec.drain_timeout, spec.stop_timeout) if spec is not None else (30.0, 10.0)
         ids = tuple(gone)
         world.fleet.mute(ids)
-        if routing is not None:
-            await world.router.drained(world.fleet.targets(ids), drain_s)
-        await asyncio.gather(*(world.fleet.retire(id, stop_s) for id in ids))
+        await world.router.drained(world.fleet.targets(ids), drain_s)
+        await all_of(*(world.fleet.retire(id, stop_s) for id in ids))
         world.event(name, "info", f"retired {', '.join(sorted(ids))}", source="monitor")
 
-    async def _apply(self, deployment: Deployment) -> None:
-        assert deployment.routing is not None
-        try:
-            await self._world.router.apply(deployment.name, self._world.fleet.traffic(deployment.routing))
-        except RouterError as error:
-            message = f"the router did not take the routing: {error}"
-            self._world.event(deployment.name, "error", message, source="monitor")
-
-    # ------------------------------------------------------------------------------------------------ tidying
-
-    async def _tidy(self) -> None:
-        """Processes nobody knows, half-made releases, logs that have grown, events beyond what is kept."""
-        world, store = self._world, self._world.store
-        for instance in store.instances():
-            await asyncio.to_thread(rotate, world.instance_log(instance.deployment, instance.id))
-        for deployment in store.deployments():
-            if not world.lock(deployment.name).locked():
-                store.trim_events(deployment.name, self._keep_events)
-                directory = world.directory(deployment.working_directory)
-                with suppress(FilesError):  # a disk that is away says so in the deployment's health
-                    await asyncio.to_thread(directory.sweep_staging)
-        if not any(world.lock(d.name).locked() for d in store.deployments()):
-            await self.sweep()
-
-    async def sweep(self) -> None:
-        """End processes of this manager that no row knows: started by one that was killed before it wrote them down."""
-        drivers = {id(d): d for d in (self._driver_of(d.environment) for d in self._world.store.deployments())}
-        for driver in drivers.values():
-            found = await driver.survey()
-            known = {instance.launch_id for instance in self._world.store.instances()}
-            for launch_id, handle in found.items():
-                if launch_id not in known:
-                    log.warning("ending a process that belongs to no instance (launch %s)", launch_id)
-                    await driver.stop(handle, 10.0)
+    async def _tell(self, name: str) -> None:
+        """The router serves the stored routing, and nothing else of this deployment. Raises RouterError."""
+        world = self._world
+        deployment = world.store.deployment(name)
+        if deployment is None or world.store.open_rollout_of(name) is not None:
+            return
+        if deployment.routing is None:
+            await world.router.remove(name, 0.0)
+        else:
+            traffic = world.fleet.traffic(deployment.routing)
+            if not await world.router.verify(name, traffic):
+                await world.router.apply(name, traffic)
+        self._untold.discard(name)
 
     # ------------------------------------------------------------------------------------------------ private
 
@@ -376,7 +373,7 @@ class Monitor:
             self._specs[deployment.name] = known
         return known[1]
 
-    def _spawn(self, name: str, work: object) -> None:
+    def _spawn(self, name: str, work: object) -> asyncio.Task[None]:
         """Run it beside the loop; with a name, holding that deployment's lock and as its only action."""
         assert asyncio.iscoroutine(work)
 
@@ -396,7 +393,12 @@ class Monitor:
                 await (locked() if name else plain())
             except LeaseLost:
                 log.error("another manager has taken over this data directory")
+            except (DriverError, RouterError) as error:
+                self._put_off(name)
+                message = f"something could not be mended, and is tried again in {RETRY_S:g} s: {error}"
+                self._world.event(name, "error", message, source="monitor")
             except Exception:
+                self._put_off(name)
                 log.exception("the monitor could not act on %s", name or "an instance")
 
         if name:
@@ -404,3 +406,7 @@ class Monitor:
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _put_off(self, name: str) -> None:
+        self._later[name] = self._world.clock.monotonic() + RETRY_S

@@ -29,8 +29,8 @@ from longshore.rollout.world import World
 
 log = logging.getLogger("longshore.engine")
 
-#: an undo is tried this often, with these pauses in seconds: a router that is just being restarted must not cost a
-#: person's sleep
+#: an undo, or a shift past the commit, is tried this often, with these pauses in seconds: a router that is just being
+#: restarted must not cost a person's sleep
 UNDO_PAUSES_S = (0.2, 1.0, 3.0)
 
 
@@ -60,26 +60,22 @@ class Engine:
         return await self.finish(journal.rollout, plan)
 
     async def finish(self, rollout: Rollout, plan: Plan) -> Rollout:
-        """Past the commit: every step left is run; one that fails is a warning, the monitor tidies up after it."""
+        """Past the commit: every step left is run; one that fails is a warning, the monitor tidies up after it.
+
+        Behind a guard that fails nothing more is done: the router may still send requests to what would be stopped.
+        """
         journal = Journal(self._world, rollout, plan)
-        done = {
-            record.position
+        done: dict[int, StepStatus] = {
+            record.position: record.status
             for record in self._world.store.journal(rollout.id)
             if not record.undo and record.status is not StepStatus.running
         }
         for position in range(plan.commit_position + 1, len(plan.steps)):
-            if position in done:
-                continue
-            record = journal.begin(position, plan.steps[position])
-            try:
-                message = await self._bounded(plan.steps[position], journal, record, control=None)
-            except LeaseLost:
-                raise
-            except Exception as error:
-                log.warning("step %s failed after the commit", record.name, exc_info=error)
-                journal.fail(record, _told(error), tolerated=True)
-            else:
-                journal.complete(record, message)
+            if position not in done:
+                done[position] = await self._finish_step(journal, plan.steps[position], position)
+            if plan.steps[position].guards and done[position] is StepStatus.failed:
+                journal.event("warning", "The rest is left to the monitor, until the router has the new routing.")
+                break
         journal.move(RolloutStatus.succeeded, message=f"{_DONE[rollout.kind]} {rollout.deployment} {rollout.version}")
         return journal.rollout
 
@@ -158,32 +154,55 @@ class Engine:
                 "serving; the next deploy or rollback cleans up.",
             )
             return journal.rollout
-        journal.move(RolloutStatus.unwinding, failure=failure, message=f"{failure.message} Undoing.")
+        journal.move(RolloutStatus.unwinding, failure=failure, message="Undoing everything.")
         return await self.unwind(journal.rollout, plan)
+
+    async def _finish_step(self, journal: Journal, step: Step, position: int) -> StepStatus:
+        record = journal.begin(position, step)
+        try:
+            # A guard is tried again: a router that is just being restarted must not leave the old version running.
+            if step.guards:
+                message = await self._patiently(step, journal, record)
+            else:
+                message = await self._bounded(step, journal, record, control=None)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            log.warning("step %s failed after the commit", record.name, exc_info=error)
+            journal.fail(record, _told(error), tolerated=True)
+            return StepStatus.failed
+        journal.complete(record, message)
+        return StepStatus.completed
 
     async def _undo(self, journal: Journal, step: Step, position: int) -> bool:
         record = journal.begin(position, step, undo=True)
-        for pause in (*UNDO_PAUSES_S, None):
+        try:
+            message = await self._patiently(step, journal, record)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            log.error("undo of %s failed", record.name, exc_info=error)
+            journal.fail(record, _told(error))
+            journal.move(
+                RolloutStatus.stuck,
+                message=f"Undoing {record.name} failed: {_told(error)} Mend that, then deploy or roll back again: "
+                "it first undoes the rest.",
+            )
+            return False
+        journal.complete(record, message or "nothing to undo")
+        return True
+
+    async def _patiently(self, step: Step, journal: Journal, record: StepRecord) -> str:
+        """As _bounded(), tried again after UNDO_PAUSES_S."""
+        for pause in UNDO_PAUSES_S:
             try:
-                message = await self._bounded(step, journal, record, control=None)
+                return await self._bounded(step, journal, record, control=None)
             except LeaseLost:
                 raise
             except Exception as error:
-                if pause is not None:
-                    journal.say(record, f"warning: {_told(error)}; trying again")
-                    await self._world.clock.sleep(pause)
-                    continue
-                log.error("undo of %s failed", record.name, exc_info=error)
-                journal.fail(record, _told(error))
-                journal.move(
-                    RolloutStatus.stuck,
-                    message=f"Undoing {record.name} failed: {_told(error)} Mend that, then deploy or roll back again: "
-                    "it first undoes the rest.",
-                )
-                return False
-            journal.complete(record, message or "nothing to undo")
-            return True
-        raise AssertionError("unreachable: the last try ends the loop")
+                journal.say(record, f"warning: {_told(error)}; trying again")
+                await self._world.clock.sleep(pause)
+        return await self._bounded(step, journal, record, control=None)
 
     async def _bounded(self, step: Step, journal: Journal, record: StepRecord, *, control: Control | None) -> str:
         """Run (or undo) one step under its bound without progress, and so that an abort ends it at once."""

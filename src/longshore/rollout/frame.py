@@ -20,12 +20,12 @@ def plan_rollout(view: View, spec: Spec, strategy: StrategyName | None = None, *
     strategy = strategy or spec.strategy
     match view.kind:
         case RolloutKind.scale:
-            return bare(scale(view, spec), view)
+            return bare(scale(view, spec))
         case RolloutKind.restart:
-            return bare(STRATEGIES[strategy].plan(view, spec), view)
+            return bare(STRATEGIES[strategy].plan(view, spec))
         case RolloutKind.rollback if view.current is not None and view.current.version == spec.version:
             # An aborted or held rollout has been undone before this: what serves is what was asked for.
-            return bare([parts.commit(view, spec, parts.ids(view.serving))], view)
+            return bare([parts.commit(view, spec, parts.ids(view.serving))])
         case RolloutKind.deploy | RolloutKind.rollback:
             steps = STRATEGIES[strategy].plan(view, spec) if view.runs else files_only(view, spec)
             return frame(steps, view, spec, keep_releases=keep_releases)
@@ -42,10 +42,13 @@ def files_only(view: View, spec: Spec) -> list[Step]:
     ]
 
 
-def bare(steps: list[Step], view: View) -> Plan:
-    """Around steps that bring no other release: no fetching and no hooks, only the check before the commit."""
+def bare(steps: list[Step]) -> Plan:
+    """Around steps that bring no other release: no fetching and no hooks, only the check before the commit.
+
+    A warm set stays as it is, in the routing too: the monitor retires it when its time is over.
+    """
     at, commit = _commit(steps)
-    return Plan((*steps[:at], HealthCheck(commit.instances), *steps[at:], *_retire_leftover(view)))
+    return Plan((*steps[:at], HealthCheck(commit.instances), *steps[at:]))
 
 
 def frame(steps: list[Step], view: View, spec: Spec, *, keep_releases: int) -> Plan:

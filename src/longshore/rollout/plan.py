@@ -85,6 +85,8 @@ class Step:
 
     #: key in STEPS
     kind: ClassVar[str]
+    #: past the commit, what follows is only done once this is: nothing is stopped that may still get requests
+    guards: ClassVar[bool] = False
     #: name in the journal, in `steps[]`, in progress and in logs
     name: str = field(default="", kw_only=True)
 

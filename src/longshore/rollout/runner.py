@@ -43,6 +43,7 @@ class Runner:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._controls: dict[str, Control] = {}
         self._removing: dict[str, asyncio.Task[None]] = {}
+        world.pick_up = self.pick_up
 
     def control(self, rollout: Rollout) -> Control:
         """What a person may ask of it while it runs."""
@@ -130,10 +131,18 @@ class Runner:
 
     async def recover(self) -> None:
         """Called once at the start: every rollout that a manager left open is brought to its end by the one rule."""
+        self.pick_up("The manager was stopped in the middle of this rollout.", "the manager process ended")
+
+    def pick_up(
+        self, why: str = "This rollout could not go on.", cause: str = "an error inside the manager: its log says more"
+    ) -> None:
+        """Go on with what is open and no task of this manager is at: what another left, or what ended here by an error
+        that kept it from writing down its end (a disk that was full)."""
         for rollout in self._world.store.open_rollouts():
-            self._adopt(rollout, self._recover_one(rollout))
+            if rollout.id not in self._running:
+                self._adopt(rollout, self._recover_one(rollout, why, cause))
         for deployment in self._world.store.deployments():
-            if deployment.deleting is not None:
+            if deployment.deleting is not None and deployment.name not in self._removing:
                 self._remove(deployment)
 
     async def remove(self, deployment: Deployment) -> None:
@@ -165,9 +174,14 @@ class Runner:
                     message = f"{deployment.name} is only deleted in part: {error} Mend that and delete it again."
                     raise InternalError(message, deployment=deployment.name, operation="delete") from error
 
+        def over(task: asyncio.Task[None]) -> None:
+            self._removing.pop(deployment.name, None)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.error("the removal of %s failed: %s", deployment.name, error)
+
         task = asyncio.create_task(locked(), name=f"removal of {deployment.name}")
         self._removing[deployment.name] = task
-        task.add_done_callback(lambda _: self._removing.pop(deployment.name, None))
+        task.add_done_callback(over)
         return task
 
     async def _guarded(self, rollout: Rollout, work: Coroutine[Any, Any, None]) -> None:
@@ -213,7 +227,7 @@ class Runner:
             if ended.status is not RolloutStatus.unwound:
                 raise RolloutFailed(f"Rollout {earlier.number} left something that cannot be undone: {ended.message}")
 
-    async def _recover_one(self, rollout: Rollout) -> None:
+    async def _recover_one(self, rollout: Rollout, why: str, cause: str) -> None:
         plan = self._plan_of(rollout)
         journal = Journal(self._world, rollout, plan)
         match rollout.status:
@@ -232,9 +246,9 @@ class Runner:
                 failure = describe(
                     rollout,
                     RolloutFailed(
-                        "The manager was stopped in the middle of this rollout.",
+                        why,
                         operation=_interrupted(self._world, rollout),
-                        cause="the manager process ended",
+                        cause=cause,
                     ),
                 )
                 journal.move(RolloutStatus.unwinding, failure=failure, message=f"{failure.message} Undoing everything.")

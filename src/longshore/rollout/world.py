@@ -46,6 +46,8 @@ class World:
     ask_health: Callable[[str], Awaitable[Health]] = field(init=False)
     health_now: Callable[[str], Health] = field(init=False)
     wake_monitor: Callable[[], None] = field(default=lambda: None)
+    #: set by the runner: goes on with what is open and nobody is at
+    pick_up: Callable[[], None] = field(default=lambda: None)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     def lock(self, name: str) -> asyncio.Lock:

@@ -86,6 +86,23 @@ class Rollouts(Base):
         total = self.db.one("SELECT count(*) AS n FROM rollouts WHERE deployment = :name", name=deployment)
         return found, total["n"] if total else 0
 
+    def trim_rollouts(self, deployment: str, keep: int, at_once: int = 50) -> None:
+        """Drop all but the newest `keep` rollouts of a deployment, with their steps and progress, oldest first.
+
+        Never one that is open, or whose undoing a later one still has to do, or that an Idempotency-Key stands for.
+        at_once   most that are dropped in one call, so that a long history does not hold everything up
+        """
+        sql = (
+            "SELECT id FROM rollouts WHERE deployment = :name AND status IN ('succeeded', 'unwound') "
+            "AND number <= (SELECT number FROM rollouts WHERE deployment = :name ORDER BY number DESC LIMIT 1 "
+            "OFFSET :keep) AND id NOT IN (SELECT rollout_id FROM idempotency WHERE rollout_id IS NOT NULL) "
+            "ORDER BY number LIMIT :most"
+        )
+        if found := self.db.all(sql, name=deployment, keep=keep, most=at_once):
+            with self.db.transaction():
+                for row in found:
+                    self._write(deployment, "DELETE FROM rollouts WHERE id = :id", id=row["id"])
+
     def save_plan(self, rollout: Rollout, plan: str) -> None:
         """The plan is written once, before its first step; what runs, now or after a crash, is what is written here."""
         changed = self._write(

@@ -45,6 +45,7 @@ class ShiftTraffic(Step):
     """The router serves `after`. None: nothing for this deployment."""
 
     kind: ClassVar[str] = "shift_traffic"
+    guards: ClassVar[bool] = True
     before: Routing | None
     after: Routing | None
 
@@ -68,6 +69,7 @@ class VerifyTraffic(Step):
     """The running router, asked, says that it serves `routing`. Nothing old is stopped before that."""
 
     kind: ClassVar[str] = "verify_traffic"
+    guards: ClassVar[bool] = True
     routing: Routing
 
     def describe(self) -> str:

@@ -1,0 +1,100 @@
+"""What the monitor does every half minute: nothing that Longshore makes grows without end, nothing unknown runs on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from longshore.drivers.base import Driver, DriverError
+from longshore.drivers.logs import rotate
+from longshore.errors import LeaseLost
+from longshore.files import FilesError
+from longshore.model import Deployment
+from longshore.rollout.world import World
+
+log = logging.getLogger("longshore.monitor")
+
+#: rollouts kept for each deployment, with their steps and progress (some 5 kB each), besides those that are not over
+ROLLOUTS_KEPT = 200
+#: the newest rollouts of which the logs of instances that are gone, and of hooks, are kept; up to 40 MB an instance
+LOGS_KEPT = 20
+#: seconds that a process which belongs to nothing is given to end
+GRACE_S = 10.0
+
+#: `NAME-NUMBER-SLOT.log`, `rollout-NUMBER-PHASE.log`, and what rotation makes of them
+_LOG = re.compile(r"(?P<instance>.+-(?P<started>\d+)-\d+)\.log(\..+)?|rollout-(?P<hooks>\d+)-\w+\.log(\..+)?")
+
+
+class Tidying:
+    def __init__(self, world: World, driver_of: Callable[[str], Driver], keep_events: int) -> None:
+        self._world, self._driver_of, self._keep_events = world, driver_of, keep_events
+
+    async def run(self) -> None:
+        """All of it, once. A part that fails is logged, and keeps nothing else from being done."""
+        world, store = self._world, self._world.store
+        for instance in store.instances():
+            with _going_on(f"rotating the log of {instance.id}"):
+                await asyncio.to_thread(rotate, world.instance_log(instance.deployment, instance.id))
+        for deployment in store.deployments():
+            if not world.lock(deployment.name).locked():
+                with _going_on(f"tidying up {deployment.name}"):
+                    await self._tidy_up(deployment)
+        if not any(world.lock(d.name).locked() for d in store.deployments()):
+            with _going_on("looking for processes that belong to nothing"):
+                await self.sweep()
+        world.pick_up()
+
+    async def sweep(self) -> None:
+        """End processes of this manager that no row knows: started by one that was killed before it wrote them down.
+        One that cannot be ended is logged: neither a start of the manager nor anything else waits for it."""
+        drivers = {id(d): d for d in (self._driver_of(d.environment) for d in self._world.store.deployments())}
+        for driver in drivers.values():
+            found = await driver.survey()
+            known = {instance.launch_id for instance in self._world.store.instances()}
+            for launch_id, handle in found.items():
+                if launch_id not in known:
+                    log.warning("ending a process that belongs to no instance (launch %s)", launch_id)
+                    with _going_on(f"ending launch {launch_id}"):
+                        await driver.stop(handle, GRACE_S)
+
+    # --- private
+
+    async def _tidy_up(self, deployment: Deployment) -> None:
+        world, store, name = self._world, self._world.store, deployment.name
+        store.trim_events(name, self._keep_events)
+        store.trim_rollouts(name, ROLLOUTS_KEPT)
+        last = store.last_rollout_of(name)
+        if last is not None:
+            ids = {instance.id for instance in store.instances(name)}
+            await asyncio.to_thread(forget_logs, world.logs / name, last.number - LOGS_KEPT, ids)
+        await asyncio.to_thread(world.directory(deployment.working_directory).sweep_staging)
+
+
+def forget_logs(directory: Path, up_to: int, alive: Collection[str]) -> None:
+    """Delete the logs of rollouts up to that number, but for those of instances that exist. Raises OSError."""
+    if up_to <= 0 or not directory.is_dir():
+        return
+    for path in directory.iterdir():
+        found = _LOG.fullmatch(path.name)
+        if found is None or found["instance"] in alive:
+            continue
+        if int(found["started"] or found["hooks"]) <= up_to:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _going_on(what: str) -> Iterator[None]:
+    try:
+        yield
+    except LeaseLost:
+        raise
+    except FilesError as error:
+        log.debug("%s: %s", what, error)  # a disk that is away says so in the deployment's health
+    except DriverError as error:
+        log.error("%s: %s", what, error)
+    except Exception:
+        log.exception("%s failed", what)

@@ -1,0 +1,105 @@
+"""What is tidied up every half minute: nothing grows without end, and no trouble keeps the rest from being done."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from longshore.drivers.base import DriverError
+from longshore.drivers.mock import MockDriver
+from longshore.health import tidying
+from longshore.health.tidying import Tidying, forget_logs
+from longshore.model import RolloutStatus
+from longshore.rollout.request import Once
+from support.shop import Shop
+
+
+@pytest_asyncio.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    shop = Shop(tmp_path)
+    yield shop
+    await shop.close()
+
+
+def tidying_of(shop: Shop) -> Tidying:
+    return Tidying(shop.lab.world, lambda environment: shop.lab.driver, 1000)
+
+
+def numbers(shop: Shop) -> list[int]:
+    return [r.number for r in shop.lab.store.rollouts("shop", limit=100, offset=0)[0]]
+
+
+async def test_old_rollouts_are_forgotten_with_all_they_wrote(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tidying, "ROLLOUTS_KEPT", 2)
+    await shop.deployed("1.0", "2.0", "3.0", "4.0")
+    gone = [r.id for r in shop.lab.store.rollouts("shop", limit=100, offset=0)[0] if r.number < 3]
+    await tidying_of(shop).run()
+    assert numbers(shop) == [4, 3]
+    for id in gone:
+        assert shop.lab.store.journal(id) == []
+        assert shop.lab.store.progress(id) == []
+    await shop.deployed("5.0")
+    assert shop.last().number == 5
+
+
+async def test_what_is_yet_to_be_undone_or_stands_for_a_key_is_not_forgotten(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tidying, "ROLLOUTS_KEPT", 1)
+    once = Once("ana", "k")
+    assert shop.lab.service.idempotency_begin(once, "body") is None
+    await shop.outcome(await shop.lab.service.deploy(shop.request("1.0"), caller="ana", once=once))
+    await shop.deployed("2.0")
+    shop.script("3.0", never_ready=True)
+    assert (await shop.deploy("3.0", rollback_on_failure=False)).status is RolloutStatus.held
+    await tidying_of(shop).run()
+    assert numbers(shop) == [3, 1]
+
+
+async def test_a_long_history_is_forgotten_bit_by_bit(shop: Shop) -> None:
+    await shop.deployed("1.0", "2.0", "3.0", "4.0")
+    shop.lab.store.trim_rollouts("shop", 1, at_once=2)
+    assert numbers(shop) == [4, 3]
+
+
+def test_logs_of_old_rollouts_are_deleted_but_for_those_of_what_still_runs(tmp_path: Path) -> None:
+    old = ["shop-1-0.log", "shop-2-10.log", "shop-2-10.log.1", "rollout-2-pre_deploy.log"]
+    kept = ["shop-1-1.log", "shop-1-1.log.3", "shop-3-0.log", "rollout-3-post_deploy.log", "notes-1-1.txt"]
+    for name in old + kept:
+        (tmp_path / name).touch()
+    forget_logs(tmp_path, 2, {"shop-1-1"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    forget_logs(tmp_path / "none", 2, set())
+
+
+async def test_a_process_that_cannot_be_ended_keeps_no_manager_from_starting(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.deployed("1.0")
+    row = shop.lab.store.instance("shop-1-0")
+    assert row is not None
+    shop.lab.store.save_instance(replace(row, launch_id="another"))
+
+    async def stop(self: MockDriver, *_: Any) -> Any:
+        raise DriverError("it runs as another user")
+
+    monkeypatch.setattr(MockDriver, "stop", stop)
+    await tidying_of(shop).sweep()
+
+
+async def test_a_log_that_cannot_be_rotated_keeps_nothing_else_from_being_tidied(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rotate(log: Path) -> bool:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(tidying, "rotate", rotate)
+    monkeypatch.setattr(tidying, "ROLLOUTS_KEPT", 1)
+    await shop.deployed("1.0", "2.0")
+    await tidying_of(shop).run()
+    assert numbers(shop) == [2]
