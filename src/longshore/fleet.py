@@ -20,6 +20,7 @@ from longshore.drivers.base import Driver, DriverError, Exit, Handle, Inspection
 from longshore.durations import format_duration
 from longshore.health.board import Board
 from longshore.health.probes import Check, ProbeResult, ReadyResult
+from longshore.masking import mask_text
 from longshore.model import Instance, InstanceState, Routing, Spec
 from longshore.ports import PortRange
 from longshore.routers.base import Target, TargetPool, Traffic
@@ -240,7 +241,7 @@ class Fleet:
         """What a person needs to know: did it end, listen elsewhere, not listen, or answer wrongly?"""
         driver = self._driver_of(spec.environment)
         lines = driver.logs(self._log_path(spec.name, instance.id), LOG_LINES)
-        log = "\n".join(lines) or "its log is empty"
+        log = mask_text("\n".join(lines), spec.configuration) or "its log is empty"
         who = f"Instance {instance.id} of version {spec.version}"
         assert instance.handle is not None
         inspection = await driver.inspect(instance.handle)
@@ -276,9 +277,10 @@ class Fleet:
 
     def last_words(self, instance: Instance, lines: int = 3) -> str:
         """The last lines of its log, as one."""
-        driver = self._driver_of(self._spec_of(instance).environment)
-        said = driver.logs(self._log_path(instance.deployment, instance.id), lines)
-        return " | ".join(line.strip() for line in said if line.strip()) or "(nothing)"
+        spec = self._spec_of(instance)
+        said = self._driver_of(spec.environment).logs(self._log_path(instance.deployment, instance.id), lines)
+        words = " | ".join(line.strip() for line in said if line.strip())
+        return mask_text(words, spec.configuration) or "(nothing)"
 
     async def await_check(self, check: Check, spec: Spec) -> ProbeResult:
         """Ask until it passes, as often as makes a ready instance unready; a URL elsewhere until the deadline."""

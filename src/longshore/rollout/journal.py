@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from longshore.masking import mask_text
 from longshore.model import Failure, Rollout, RolloutStatus, StepRecord, StepStatus
 from longshore.rollout.plan import Plan, Step
 from longshore.rollout.world import World
@@ -28,6 +29,7 @@ class Journal:
         return record
 
     def complete(self, record: StepRecord, message: str) -> None:
+        message = self._shown(message)
         with self._world.store.transaction():
             done = replace(record, status=StepStatus.completed, ended_at=self._world.clock.now(), message=message)
             self._world.store.write_step(self.rollout.deployment, done)
@@ -40,6 +42,7 @@ class Journal:
 
     def fail(self, record: StepRecord, error: str, *, tolerated: bool = False) -> None:
         """tolerated: the rollout goes on, so watchers are only warned."""
+        error = self._shown(error)
         with self._world.store.transaction():
             failed = replace(record, status=StepStatus.failed, ended_at=self._world.clock.now(), error=error)
             self._world.store.write_step(self.rollout.deployment, failed)
@@ -50,6 +53,7 @@ class Journal:
 
     def say(self, record: StepRecord, message: str) -> None:
         """A line while a step runs."""
+        message = self._shown(message)
         if message.startswith("warning: "):
             self._progress(record, "warning", message.removeprefix("warning: "))
         else:
@@ -57,6 +61,9 @@ class Journal:
 
     def move(self, status: RolloutStatus, *, message: str = "", failure: Failure | None = None) -> None:
         """The rollout as a whole goes on, or ends."""
+        message = self._shown(message)
+        if failure is not None:
+            failure = replace(failure, message=self._shown(failure.message), cause=self._shown(failure.cause))
         with self._world.store.transaction():
             self.rollout = self._world.store.set_status(self.rollout, status, message=message, failure=failure)
             over = not status.is_open
@@ -73,6 +80,10 @@ class Journal:
             self._world.event(
                 self.rollout.deployment, type, message, source=self.rollout.kind.value, rollout_id=self.rollout.id
             )
+
+    def _shown(self, text: str) -> str:
+        """What programs print ends up here, and from here in answers, histories and logs."""
+        return mask_text(text, self.rollout.spec.configuration)
 
     def _progress(self, record: StepRecord, status: str, message: str) -> None:
         done = record.position + (record.status is not StepStatus.running)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ from longshore.routers.base import Router
 from longshore.store import Store
 
 log = logging.getLogger("longshore")
+
+#: what would begin a line of its own in the log, or be obeyed by a terminal
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass
@@ -74,5 +78,6 @@ class World:
     def event(self, deployment: str, type: str, message: str, *, source: str, rollout_id: str | None = None) -> None:
         """A line of the deployment's history, and of the log."""
         level = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}[type]
-        log.log(level, "%s: %s", deployment, message, extra={"action": source, "deployment": deployment})
+        line = _CONTROL.sub(lambda found: repr(found[0])[1:-1], message)
+        log.log(level, "%s: %s", deployment, line, extra={"action": source, "deployment": deployment})
         self.store.add_event(deployment, type, message, source=source, rollout_id=rollout_id)
