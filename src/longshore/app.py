@@ -14,6 +14,7 @@ import pwd
 import secrets
 import socket
 import sqlite3
+import stat
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -255,6 +256,7 @@ def _api_settings(settings: Settings, token: str | None) -> ApiSettings:
 def _locked(data_dir: Path) -> Any:
     """One manager for each data directory. The kernel frees the lock however the holder ends."""
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _close_to_others(data_dir)
     descriptor = os.open(data_dir / "manager.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -271,10 +273,23 @@ def _locked(data_dir: Path) -> Any:
         os.close(descriptor)
 
 
+def _close_to_others(data_dir: Path) -> None:
+    """Whoever can replace server.json or the database is the manager, and what applications print may hold secrets.
+
+    A directory that was made before may still be entered by others: applications run as other users live below it.
+    """
+    if (mode := stat.S_IMODE(data_dir.stat().st_mode)) & 0o022:
+        data_dir.chmod(mode & ~0o022)
+    logs = data_dir / "logs"
+    logs.mkdir(exist_ok=True)
+    logs.chmod(0o700)
+
+
 def _token(data_dir: Path) -> str:
     """The admin token: made once, readable by the owner alone."""
     path = data_dir / "admin.token"
     if path.exists() and (token := path.read_text().strip()):
+        path.chmod(0o600)
         return token
     token = secrets.token_urlsafe(32)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -44,7 +44,7 @@ class Database:
     def __init__(self, path: Path, on_write: WriteHook | None = None) -> None:
         existed = path.exists()
         if not existed:
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            _make_private(path)
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=10.0, check_same_thread=False)
         self._connection.row_factory = sqlite3.Row
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY"):
@@ -68,6 +68,7 @@ class Database:
         if pending and keep_copy and version > 0:
             copy = self.path.with_name(f"{self.path.name}.schema-{version}")
             copy.unlink(missing_ok=True)
+            _make_private(copy)
             self._connection.execute("VACUUM INTO ?", (str(copy),))
         for number, sql in pending:
             self._connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
@@ -141,3 +142,8 @@ class Database:
     def _hook(self, point: str) -> None:
         if self._on_write is not None:
             self._on_write(point)
+
+
+def _make_private(path: Path) -> None:
+    """An empty file of the owner's alone: configurations in it hold secrets."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))

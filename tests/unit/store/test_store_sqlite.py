@@ -52,7 +52,9 @@ def test_a_migration_of_what_is_there_keeps_a_copy_from_before(tmp_path: Path, m
     monkeypatch.setattr(database, "migrations", lambda: [*known, (last + 1, "CREATE TABLE more (id INTEGER);")])
     Database(path).close()
     assert version_of(path) == last + 1
-    assert version_of(path.with_name(f"longshore.db.schema-{last}")) == last
+    copy = path.with_name(f"longshore.db.schema-{last}")
+    assert version_of(copy) == last
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,38 @@
+"""What others on the machine may do with a data directory: nothing that would make them the manager."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from longshore.app import _locked, _token
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0o777, 0o755), (0o775, 0o755), (0o711, 0o711), (0o700, 0o700)])
+def test_nobody_else_may_write_to_a_data_directory_or_read_its_logs(tmp_path: Path, before: int, after: int) -> None:
+    data = tmp_path / "data"
+    (data / "logs").mkdir(parents=True)
+    data.chmod(before)
+    with _locked(data):
+        assert mode_of(data) == after
+        assert mode_of(data / "logs") == 0o700
+
+
+def test_a_token_that_was_put_there_is_taken_and_kept_from_others(tmp_path: Path) -> None:
+    path = tmp_path / "admin.token"
+    path.write_text("chosen\n")
+    path.chmod(0o644)
+    assert _token(tmp_path) == "chosen"
+    assert mode_of(path) == 0o600
+
+
+def test_a_token_that_is_made_is_its_owners_alone_and_stays(tmp_path: Path) -> None:
+    made = _token(tmp_path)
+    assert mode_of(tmp_path / "admin.token") == 0o600
+    assert _token(tmp_path) == made
