@@ -26,6 +26,7 @@ from longshore.routers.base import RouterError
 from longshore.routers.envoy.admin import Admin
 from longshore.routers.envoy.locate import check_inotify, envoy_binary
 from longshore.routers.envoy.resources import boot
+from longshore.routers.envoy.socket_path import socket_path
 
 #: Measured: 80-110 ms idle.
 START_S = 10.0
@@ -94,6 +95,7 @@ class EnvoyProcess:
         if lock is None:
             raise RouterError(f"another Envoy runs on {self.directory}: its lock is taken")
         try:
+            socket_path(self.directory)  # its short directory may have gone with an earlier Envoy
             self._admin.path.unlink(missing_ok=True)
             self._write_boot()
             log_size = self.log.stat().st_size if self.log.exists() else 0

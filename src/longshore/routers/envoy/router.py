@@ -27,7 +27,7 @@ from longshore.routers.envoy.process import EnvoyProcess, private_directory
 from longshore.routers.envoy.resources import PLACEHOLDER
 from longshore.routers.envoy.restore import restore
 from longshore.routers.envoy.routes import held_pool, virtual_host
-from longshore.routers.envoy.socket_path import socket_path
+from longshore.routers.envoy.socket_path import forget_socket, socket_path
 from longshore.routers.envoy.stages import Stages
 
 
@@ -176,7 +176,10 @@ class EnvoyRouter:
 
     async def close(self) -> None:
         await self._aliases.close()
+        unused = self._process.pid is None and not self._keeper.wanted
         await self._keeper.leave()
+        if unused and self._admin.peer_pid() is None:
+            forget_socket(self._directory, self._admin.path)
 
     async def shutdown(self) -> None:
         """Really end Envoy, and with it all traffic: for tests, demonstrations and `make` targets."""
@@ -186,6 +189,7 @@ class EnvoyRouter:
         self._keeper.wanted = False
         await self._process.stop()
         await self._keeper.leave()
+        forget_socket(self._directory, self._admin.path)
 
     # --------------------------------------------------------------------------------------------------- private
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -32,3 +33,13 @@ def socket_path(directory: Path) -> Path:
         raise RouterError(f"{short} is not this user's alone; remove it, it is made anew")
     memory.write_text(f"{short / 'admin.sock'}\n")
     return short / "admin.sock"
+
+
+def forget_socket(directory: Path, path: Path) -> None:
+    """Remove the short directory that socket_path() made, once no Envoy listens there. Harmless where there is none."""
+    if path.parent == directory:
+        return
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()
+        (directory / "socket").unlink(missing_ok=True)
