@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from uuid_utils import uuid7
 
 from longshore.artifacts.base import Scan
 from longshore.drivers.base import DriverError
-from longshore.errors import DeploymentInProgress, InternalError, LongshoreError, NotFound, RolloutFailed
+from longshore.errors import DeploymentInProgress, InternalError, LongshoreError, NotFound, RolloutFailed, SpecInvalid
 from longshore.files import FilesError
 from longshore.model import Deployment, Rollout, RolloutKind, RolloutStatus, Spec, StrategyName
 from longshore.rollout.control import Control
@@ -81,7 +82,7 @@ class Runner:
         runs: bool = True,
         once: Once | None = None,
     ) -> Rollout:
-        """Insert the rollout as the deployment's one open one. Raises DeploymentInProgress.
+        """Insert the rollout as the deployment's one open one. Raises DeploymentInProgress, SpecInvalid.
 
         strategy   where it is not the spec's own
         runs       False: files only, so a port that the spec names is not this deployment's
@@ -97,14 +98,23 @@ class Runner:
             if deployment is None or deployment.current_version is None:
                 # Until something is committed the row says where the deployment is to be, and reserves that.
                 fresh = deployment or Deployment(spec.name, "", "", None, None, None, None, now, now)
-                store.save_deployment(
-                    replace(
-                        fresh,
-                        environment=spec.environment,
-                        working_directory=spec.working_directory,
-                        public_port=spec.public_port if runs else None,
-                    )
+                reserved = replace(
+                    fresh,
+                    environment=spec.environment,
+                    working_directory=spec.working_directory,
+                    public_port=spec.public_port if runs else None,
                 )
+                try:
+                    store.save_deployment(reserved)
+                except sqlite3.IntegrityError as error:
+                    # Both had been looked at, but another deploy began at the same moment.
+                    raise SpecInvalid(
+                        f"Another deployment has just taken port {reserved.public_port} or {spec.working_directory!r}: "
+                        "choose another.",
+                        deployment=spec.name,
+                        operation="validate",
+                        cause=str(error),
+                    ) from error
             rollout = store.open_rollout(
                 Rollout(
                     id=str(uuid7()),

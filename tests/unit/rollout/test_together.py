@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import types
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from longshore.drivers.base import DriverError
 from longshore.drivers.mock import MockDriver
-from longshore.model import RolloutStatus
+from longshore.errors import SpecInvalid
+from longshore.model import CanaryStep, RolloutKind, RolloutStatus
 from longshore.rollout.steps.instances import RetireInstances, StartInstances, StopInstances
+from longshore.routers.base import Figures
 from support.engine import Directory
 from support.makers import make_spec
 from support.shop import Shop, until
@@ -72,3 +76,28 @@ async def test_an_abort_at_the_commit_waits_for_the_link_before_it_is_put_back(
     go_on.set()
     assert (await aborting).status is RolloutStatus.unwound
     assert shop.lab.assert_settled(replicas=2) == "1.0"
+
+
+async def test_a_port_that_another_deploy_took_at_the_same_moment_is_refused_in_words(shop: Shop) -> None:
+    await shop.deployed("1.0")
+    spec = replace(shop.last().spec, name="other", working_directory="/data/apps/other")
+    with pytest.raises(SpecInvalid, match="has just taken port 8080"):
+        shop.lab.runner.open(spec, RolloutKind.deploy, "ana")
+    assert shop.lab.store.deployment("other") is None
+
+
+async def test_a_canary_that_is_watched_for_long_does_not_tell_of_every_look(shop: Shop) -> None:
+    await shop.deployed("1.0", strategy="canary")
+
+    async def figures(_: Any, name: str, pool: str) -> Figures:
+        # Ever more requests, so that each look finds other numbers than the one before it.
+        seen = round(shop.clock.time * 1000)
+        return Figures("0", seen, 0, 0, 0, 0, {10.0: seen})
+
+    shop.router.figures = types.MethodType(figures, shop.router)  # type: ignore[method-assign]
+    rollout = await shop.deploy(
+        "2.0", strategy="canary", canary={"steps": (CanaryStep(50, 59.0), CanaryStep(100, 0.0))}
+    )
+    assert rollout.status is RolloutStatus.succeeded
+    told = [p for p in shop.lab.store.progress(rollout.id) if p.step == "watch_canary_50" and p.status == "running"]
+    assert 2 <= len(told) <= 6

@@ -15,6 +15,8 @@ from longshore.routers.base import Figures
 
 #: seconds between two looks at the figures: a bad candidate is found within about that, and reading costs 20-30 ms
 LOOK_EVERY_S = 1.0
+#: seconds between two lines of progress with new figures: a candidate may be watched for days
+SAY_EVERY_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class WatchCanary(Step):
         before = await self._read(context)
         promoted = asyncio.ensure_future(context.promoted())
         ends = None if self.pause == "manual" else world.clock.monotonic() + self.pause
-        said = ""
+        say_again = 0.0
         try:
             while True:
                 left = LOOK_EVERY_S if ends is None else ends - world.clock.monotonic()
@@ -63,9 +65,9 @@ class WatchCanary(Step):
                         f"The candidate was judged worse at {self.weight} %: {judgement.reason}",
                         cause=judgement.reason,
                     )
-                if judgement.verdict is not Verdict.inconclusive and judgement.reason != said:
-                    said = judgement.reason
-                    context.say(said)
+                if judgement.verdict is not Verdict.inconclusive and world.clock.monotonic() >= say_again:
+                    say_again = world.clock.monotonic() + SAY_EVERY_S
+                    context.say(judgement.reason)
                 if promoted.done():
                     return f"promoted by hand: {judgement.reason}"
                 if ends is not None and world.clock.monotonic() >= ends:
