@@ -243,7 +243,7 @@ class Monitor:
             return 60.0
         for instance in instances:
             if instance.id in deployment.instances:
-                if self._is_down(instance):
+                if self._is_down(instance) and not self._is_stopped_on_purpose(instance):
                     wait = self._watched.setdefault(instance.id, Watched(now)).not_before - now
                     if wait <= 0:
                         self._spawn(name, self._start_again(instance.id))
@@ -262,6 +262,13 @@ class Monitor:
 
     def _is_down(self, instance: Instance) -> bool:
         return instance.state is not InstanceState.running or not self._is_up(instance)
+
+    def _is_stopped_on_purpose(self, instance: Instance) -> bool:
+        """By a rollout that is held: the old version beside the new is what recreate promises never to be."""
+        if instance.state is not InstanceState.stopped:
+            return False
+        last = self._world.store.last_rollout_of(instance.deployment)
+        return last is not None and last.status is RolloutStatus.held
 
     def _is_up(self, instance: Instance) -> bool:
         watched = self._watched.get(instance.id)

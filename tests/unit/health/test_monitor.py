@@ -173,6 +173,20 @@ async def test_what_is_held_for_a_person_is_left_alone(shop: Shop) -> None:
     assert shop.serving() == "1.0"
 
 
+async def test_what_a_held_rollout_has_stopped_is_not_started_beside_the_new_version(shop: Shop) -> None:
+    await shop.deployed("1.0", strategy="recreate")
+    shop.script("2.0", never_ready=True)
+    held = await shop.deploy("2.0", strategy="recreate", rollback_on_failure=False)
+    assert held.status is RolloutStatus.held
+    since = shop.clock.time
+    async with watched(shop):
+        await for_a_while(shop, 300)
+    assert not shop.driver_world.ran_together(since)
+    assert shop.driver_world.running("2.0") == 2
+    await shop.rollback()
+    assert shop.lab.assert_settled(replicas=2) == "1.0"
+
+
 async def test_it_never_acts_while_a_rollout_is_open(shop: Shop) -> None:
     await shop.deployed("1.0", strategy="rolling")
     shop.script("2.0", start_block="before")
