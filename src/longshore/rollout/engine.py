@@ -97,6 +97,8 @@ class Engine:
         before = [r for r in self._world.store.left_behind(rollout.deployment) if r.number < rollout.number]
         if before:
             # It came to clean up after them and did not get that far: what they have left is not forgotten with it.
+            for earlier in before:
+                self._close_interrupted(earlier)
             message = f"{why} Rollout {before[0].number} is yet to be undone: the next deploy or rollback does that."
             journal.move(RolloutStatus.stuck, message=message)
         else:
@@ -105,6 +107,13 @@ class Engine:
         return journal.rollout
 
     # --- private
+
+    def _close_interrupted(self, rollout: Rollout) -> None:
+        """An undo that a manager was killed in, of a rollout that was over: the next one tries it again, from here."""
+        journal = Journal(self._world, rollout, None)
+        for record in self._world.store.journal(rollout.id):
+            if record.status is StepStatus.running:
+                journal.fail(record, "interrupted: the manager was stopped while this was undone")
 
     async def _gate(self, journal: Journal, control: Control) -> None:
         """Between two steps: the place to pause, and to notice an abort."""

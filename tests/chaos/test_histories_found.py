@@ -1,0 +1,40 @@
+"""Histories that once went wrong, each with its disturbance at every moment it can have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from support.history import History
+
+pytestmark = [
+    pytest.mark.usefixtures("simulated"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@contextmanager
+def history() -> Iterator[History]:
+    found = History()
+    try:
+        yield found
+    finally:
+        found.teardown()
+
+
+def at_every_moment(happens: Callable[[History, int], object], last: int, step: int = 1) -> None:
+    for at in range(1, last, step):
+        with history() as it:
+            happens(it, at)
+            it.all_is_as_it_must()
+
+
+def test_an_undo_that_a_killed_manager_had_begun_for_an_earlier_rollout_does_not_stay_open() -> None:
+    def happens(it: History, at: int) -> None:
+        it.begin(1, "blue-green")
+        it.deploy("good-1", "blue-green", 1, False, True, "refuse", 1)
+        it.restart("kill", at)
+
+    at_every_moment(happens, 40)
