@@ -15,7 +15,7 @@ import secrets
 import socket
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ from longshore.rollout.runner import Runner
 from longshore.rollout.service import Service
 from longshore.rollout.world import World
 from longshore.routers import ROUTERS, RouterOptions
-from longshore.routers.base import Router, Traffic
+from longshore.routers.base import Router, RouterError, Traffic
 from longshore.settings import Settings, SettingsError
 from longshore.store import Store
 from longshore.store.sqlite import SchemaTooNew, WriteHook
@@ -132,7 +132,8 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
             store.take_over()
             board = Board(clock, store.touch)
             drivers = {name: DRIVERS[name](store.manager_id) for name in ("process",)}
-            router = _router(settings, store)
+            with _said("The router cannot be used"):
+                router = _router(settings, store)
 
             def driver_of(environment: str) -> Driver:
                 return drivers[settings.environment(environment).driver]
@@ -144,7 +145,8 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
             ready = asyncio.Event()
             token = None if settings.no_auth else _token(settings.data_dir)
             app = create_app(service, _api_settings(settings, token), ready=ready.is_set, version=__version__)
-            await _restore_traffic(world, router)
+            with _said("The router cannot take over"):
+                await _restore_traffic(world, router)
             await monitor.sweep()
             await runner.recover()
             watching = asyncio.create_task(monitor.run(), name="monitor")
@@ -171,6 +173,15 @@ def _store(settings: Settings, clock: SystemClock, on_write: WriteHook | None) -
         raise SettingsError(error.message) from error
     except sqlite3.DatabaseError as error:
         raise SettingsError(f"The database {path} cannot be used: {error}. Restore a backup of it.") from error
+
+
+@contextmanager
+def _said(what: str) -> Iterator[None]:
+    """What keeps a manager from starting is a sentence, not a traceback. Applications and Envoy go on meanwhile."""
+    try:
+        yield
+    except RouterError as error:
+        raise SettingsError(f"{what}: {error}.") from error
 
 
 def _world(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from longshore.app import _locked, _token
+from longshore.app import _locked, _token, build
+from longshore.settings import Settings, SettingsError
 
 
 def mode_of(path: Path) -> int:
@@ -36,3 +37,11 @@ def test_a_token_that_is_made_is_its_owners_alone_and_stays(tmp_path: Path) -> N
     made = _token(tmp_path)
     assert mode_of(tmp_path / "admin.token") == 0o600
     assert _token(tmp_path) == made
+
+
+async def test_a_router_that_cannot_take_over_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "envoy").mkdir(mode=0o700)
+    (tmp_path / "envoy/lds.json").write_text("{")
+    with pytest.raises(SettingsError, match=r"The router cannot take over: .*lds.json cannot be read"):
+        async with build(Settings(data_dir=tmp_path, listen="127.0.0.1:0")):
+            raise AssertionError("it started")
