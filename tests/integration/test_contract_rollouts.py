@@ -14,7 +14,8 @@ import httpx2
 import pytest
 
 from support.hostile import ROOT, Hostile, free_port, hostile_manager, until
-from support.manager import Site, ended_soon, open_site
+from support.manager import Site, open_site
+from support.manager import until as until_true
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,17 @@ def test_in_the_middle_of_a_rollout_the_old_version_deploys_and_what_serves_is_c
     assert manager.status(name)["replicas"] == {"desired": 3, "ready": 3, "available": 3, "updated": 3}
 
 
+def test_files_in_the_middle_of_their_switch_are_healthy(manager: Hostile) -> None:
+    manager.deployed("switch", "1", **site(manager))
+    with held(manager, "switch") as hook:
+        id = manager.begin("switch", "2", **site(manager, "2"), post_deploy_hooks=[hook])
+        until_here(manager, "switch")
+        health = manager.health("switch")
+        assert health["overall"] == "healthy", health
+        assert health["components"]["deployment_files"]["message"] == "current → releases/2"
+    assert manager.over("switch", id)["status"] == "succeeded"
+
+
 def test_health_has_a_component_for_the_service_the_endpoint_the_files_and_each_dependency(manager: Hostile) -> None:
     port = free_port()
     manager.deployed("database", "1", **site(manager))
@@ -92,6 +104,8 @@ def test_health_has_a_component_for_the_service_the_endpoint_the_files_and_each_
     assert len(components["endpoint"]["checks"]) >= 2
     assert "releases/1" in components["deployment_files"]["message"]
     assert components["dependency:service"]["message"] == "dependency service is healthy"
+    manager.take_down("service")
+    assert manager.health("parts")["overall"] == "degraded"
 
 
 def test_health_of_what_never_served_has_its_components_too(manager: Hostile) -> None:
@@ -206,8 +220,7 @@ async def test_a_key_opens_one_rollout_wherever_the_manager_is_killed_meanwhile(
             site.light_fuse(write, "committed")
             with pytest.raises(httpx2.HTTPError):
                 await post(site, body, headers)
-            assert await ended_soon(site.manager.pid)
-            await site.kill()
+            await until_true(lambda: not site.manager.alive, "the manager is dead")
             await site.restart()
             answers = [await post(site, body, headers) for _ in range(2)]
             # Before its rollout was open it is a new request; from then on the rollout is what it is answered with.

@@ -11,7 +11,7 @@ from longshore.fleet import HOST
 from longshore.health.probes import Check
 from longshore.model import Deployment, Health, Instance, Release, Rollout, Spec, derive_health
 from longshore.rollout.reports import CheckReport, ComponentReport, HealthReport
-from longshore.rollout.status import get_deployment, is_new, serving, wanted_replicas
+from longshore.rollout.status import get_deployment, is_new, serving, unsettled, wanted_replicas
 from longshore.rollout.world import World
 
 #: components that every deployment has; further ones are its dependencies
@@ -32,7 +32,7 @@ async def check_up(world: World, name: str, driver: Driver) -> HealthReport:
     service, endpoint, files = await asyncio.gather(
         _service(world, release, instances, driver, wanted),
         _endpoint(world, release, last, instances),
-        _files(world, deployment),
+        _files(world, deployment, last),
     )
     components = dict(zip(OWN_COMPONENTS, (service, endpoint[0], files), strict=True))
     for dependency in release.spec.dependencies:
@@ -40,14 +40,15 @@ async def check_up(world: World, name: str, driver: Driver) -> HealthReport:
         key = f"dependency:{dependency}" if dependency in OWN_COMPONENTS else dependency
         components[key] = _dependency(world, dependency)
     overall = _overall(components, wanted=wanted, ready=endpoint[1])
-    bad = [f"{c.name}: {c.message}" for c in components.values() if c.status != "healthy"]
-    return HealthReport(overall, components, now, "; ".join(bad) or f"{name} {release.version} is healthy")
+    versions = " and ".join(sorted({i.version for i in instances})) or release.version
+    bad = [f"{key}: {component.message}" for key, component in components.items() if component.status != "healthy"]
+    return HealthReport(overall, components, now, "; ".join(bad) or f"{name} {versions} is healthy")
 
 
 def _overall(components: dict[str, ComponentReport], *, wanted: int, ready: int) -> Health:
     """Instances decide between healthy, degraded and unhealthy; anything else that fails makes it degraded at best."""
     overall = derive_health(desired=wanted, ready=ready)
-    others = [c for c in components.values() if c.name != "service"]
+    others = [component for key, component in components.items() if key != "service"]
     if overall is Health.healthy and any(c.status == "unhealthy" for c in others):
         return Health.unhealthy if components["endpoint"].status == "unhealthy" else Health.degraded
     return overall
@@ -118,8 +119,8 @@ def _spec_of(instance: Instance, release: Release, last: Rollout | None) -> Spec
     return last.spec if last is not None and is_new(instance, last) else release.spec
 
 
-async def _files(world: World, deployment: Deployment) -> ComponentReport:
-    """Is the committed release on disk, and does `current` name it?"""
+async def _files(world: World, deployment: Deployment, last: Rollout | None) -> ComponentReport:
+    """Is the committed release on disk, and does `current` name it, or the one that a rollout is switching to?"""
     directory = world.directory(deployment.working_directory)
     version = deployment.current_version
     assert version is not None
@@ -132,10 +133,10 @@ async def _files(world: World, deployment: Deployment) -> ComponentReport:
     if release is None:
         message = f"{where / 'releases' / version} is missing"
         return ComponentReport("deployment_files", "unhealthy", message)
-    if current != version:
+    if current != version and not (unsettled(last) and last is not None and current == last.version):
         message = f"{where / 'current'} names {current or 'nothing'}, not {version}"
         return ComponentReport("deployment_files", "unhealthy", message)
-    return ComponentReport("deployment_files", "healthy", f"current → releases/{version}")
+    return ComponentReport("deployment_files", "healthy", f"current → releases/{current}")
 
 
 def _dependency(world: World, name: str) -> ComponentReport:

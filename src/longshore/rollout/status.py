@@ -64,7 +64,7 @@ def serving(deployment: Deployment, last: Rollout | None, instances: list[Instan
     What is committed; while a rollout is in progress, held or stuck, old and new alike: those that get traffic, or
     without a port all that run, never a set that is merely kept warm.
     """
-    if not _unsettled(last):
+    if not unsettled(last):
         return [i for i in instances if i.id in deployment.instances]
     running = [i for i in instances if i.retire_at is None and i.state is not InstanceState.stopped]
     if deployment.routing is None:
@@ -77,12 +77,13 @@ def serving(deployment: Deployment, last: Rollout | None, instances: list[Instan
 
 def wanted_replicas(release: Release, last: Rollout | None) -> int:
     """How many must answer for it to be healthy: of two numbers the smaller, while it goes from one to the other."""
-    if last is not None and _unsettled(last):
+    if last is not None and unsettled(last):
         return min(release.spec.replicas, last.spec.replicas)
     return release.spec.replicas
 
 
-def _unsettled(last: Rollout | None) -> bool:
+def unsettled(last: Rollout | None) -> bool:
+    """Whether the last rollout of a deployment runs, is held or is stuck: old and new may serve side by side."""
     return last is not None and (last.status.is_open or last.status in (RolloutStatus.held, RolloutStatus.stuck))
 
 
