@@ -6,7 +6,6 @@ lock the data directory → open the store → take over → restore the router 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
@@ -14,7 +13,6 @@ import pwd
 import secrets
 import socket
 import sqlite3
-import stat
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -31,6 +29,7 @@ from longshore.api.settings import ApiSettings, RateLimits
 from longshore.api.wire_request import parse_request
 from longshore.bus import Bus
 from longshore.clock import SystemClock
+from longshore.data_dir import locked
 from longshore.disk import write_durably
 from longshore.drivers import DRIVERS
 from longshore.drivers.base import Driver
@@ -47,15 +46,12 @@ from longshore.routers import ROUTERS, RouterOptions
 from longshore.routers.base import Router, RouterError, Traffic
 from longshore.settings import Settings, SettingsError
 from longshore.store import Store
-from longshore.store.sqlite import SchemaTooNew, WriteHook
+from longshore.store.backup import Backups
+from longshore.store.sqlite import DATABASE, Damaged, SchemaTooNew, WriteHook
 
 log = logging.getLogger("longshore")
 
 LOOPBACK = ("127.", "localhost", "::1")
-
-
-class AlreadyRunning(SettingsError):
-    """Another manager holds the data directory."""
 
 
 @dataclass
@@ -126,7 +122,7 @@ def check(settings: Settings) -> None:
 async def build(settings: Settings, *, on_write: WriteHook | None = None) -> AsyncIterator[Manager]:
     """A manager that has restored, recovered and is ready; taken down at the end, applications untouched."""
     clock, bus, defaults = SystemClock(), Bus(), defaults_of(settings)
-    with _locked(settings.data_dir):
+    with locked(settings.data_dir):
         store = _store(settings, clock, on_write)
         try:
             store.take_over()
@@ -141,7 +137,8 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
             world = _world(settings, store, clock, bus, board, router, driver_of)
             runner = Runner(world, settings)
             service = Service(world, settings, defaults, runner)
-            monitor = Monitor(world, driver_of, settings.keep_events)
+            backups = Backups(settings.data_dir, settings.keep_backups, clock)
+            monitor = Monitor(world, driver_of, settings.keep_events, backups)
             ready = asyncio.Event()
             token = None if settings.no_auth else _token(settings.data_dir)
             app = create_app(service, _api_settings(settings, token), ready=ready.is_set, version=__version__)
@@ -166,13 +163,14 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
 
 
 def _store(settings: Settings, clock: SystemClock, on_write: WriteHook | None) -> Store:
-    path = settings.data_dir / "longshore.db"
+    path = settings.data_dir / DATABASE
     try:
         return Store(path, clock, on_write)
-    except SchemaTooNew as error:
+    except (SchemaTooNew, Damaged) as error:
         raise SettingsError(error.message) from error
-    except sqlite3.DatabaseError as error:
-        raise SettingsError(f"The database {path} cannot be used: {error}. Restore a backup of it.") from error
+    except sqlite3.OperationalError as error:
+        why = f"The database {path} cannot be opened: {error}. Look for space on its disk, and for who else uses it"
+        raise SettingsError(f"{why}: `fuser {path}`.") from error
 
 
 @contextmanager
@@ -261,39 +259,6 @@ def _api_settings(settings: Settings, token: str | None) -> ApiSettings:
 
 
 # --- private: the data directory
-
-
-@contextmanager
-def _locked(data_dir: Path) -> Any:
-    """One manager for each data directory. The kernel frees the lock however the holder ends."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _close_to_others(data_dir)
-    descriptor = os.open(data_dir / "manager.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
-            raise AlreadyRunning(
-                f"{data_dir} is in use by {holder}: stop that manager first, or choose another --data-dir."
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"pid {os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _close_to_others(data_dir: Path) -> None:
-    """Whoever can replace server.json or the database is the manager, and what applications print may hold secrets.
-
-    A directory that was made before may still be entered by others: applications run as other users live below it.
-    """
-    if (mode := stat.S_IMODE(data_dir.stat().st_mode)) & 0o022:
-        data_dir.chmod(mode & ~0o022)
-    logs = data_dir / "logs"
-    logs.mkdir(exist_ok=True)
-    logs.chmod(0o700)
 
 
 def _token(data_dir: Path) -> str:

@@ -76,6 +76,7 @@ class Settings(BaseSettings):
     instance_ports: str = Field("20000-29999", description="FIRST-LAST, the ports instances are given")
     keep_releases: int = Field(5, ge=1, le=1000, description="releases kept for each deployment")
     keep_events: int = Field(1000, ge=50, description="events kept for each deployment")
+    keep_backups: int = Field(7, ge=0, le=1000, description="daily copies of the database that are kept; 0: none")
     rate_limits: RateLimits = RateLimits()
     router: RouterSettings = RouterSettings()
     artifacts: ArtifactLimits = ArtifactLimits()

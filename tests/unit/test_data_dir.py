@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from longshore.app import _locked, _token, build
+from longshore.app import _token, build
+from longshore.data_dir import locked
 from longshore.settings import Settings, SettingsError
 
 
@@ -20,7 +21,7 @@ def test_nobody_else_may_write_to_a_data_directory_or_read_its_logs(tmp_path: Pa
     data = tmp_path / "data"
     (data / "logs").mkdir(parents=True)
     data.chmod(before)
-    with _locked(data):
+    with locked(data):
         assert mode_of(data) == after
         assert mode_of(data / "logs") == 0o700
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from longshore import __version__
+from longshore.cli.copies import backup, restore
 from longshore.cli.deploy import deploy, plan, validate
 from longshore.cli.doctor import doctor
 from longshore.cli.failures import report
@@ -47,6 +48,8 @@ COMMANDS: dict[str, click.Command] = {
     "logs": logs,
     "token": token,
     "config": config,
+    "backup": backup,
+    "restore": restore,
     "doctor": doctor,
 }
 

@@ -20,6 +20,7 @@ from longshore.health.tidying import Tidying
 from longshore.model import Deployment, Instance, InstanceState, RolloutStatus, Spec
 from longshore.rollout.world import World
 from longshore.routers.base import RouterError
+from longshore.store.backup import Backups
 
 log = logging.getLogger("longshore.monitor")
 
@@ -54,9 +55,11 @@ class Watched:
 
 
 class Monitor:
-    def __init__(self, world: World, driver_of: Callable[[str], Driver], keep_events: int) -> None:
+    def __init__(
+        self, world: World, driver_of: Callable[[str], Driver], keep_events: int, backups: Backups | None = None
+    ) -> None:
         self._world, self._driver_of = world, driver_of
-        self._tidying = Tidying(world, driver_of, keep_events)
+        self._tidying = Tidying(world, driver_of, keep_events, backups)
         self._tidied: asyncio.Task[None] | None = None
         #: deployments that something could not be done for → monotonic time before which it is not tried again
         self._later: dict[str, float] = {}

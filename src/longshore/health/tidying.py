@@ -15,6 +15,7 @@ from longshore.errors import LeaseLost
 from longshore.files import FilesError
 from longshore.model import Deployment
 from longshore.rollout.world import World
+from longshore.store.backup import Backups
 
 log = logging.getLogger("longshore.monitor")
 
@@ -30,8 +31,10 @@ _LOG = re.compile(r"(?P<instance>.+-(?P<started>\d+)-\d+)\.log(\..+)?|rollout-(?
 
 
 class Tidying:
-    def __init__(self, world: World, driver_of: Callable[[str], Driver], keep_events: int) -> None:
-        self._world, self._driver_of, self._keep_events = world, driver_of, keep_events
+    def __init__(
+        self, world: World, driver_of: Callable[[str], Driver], keep_events: int, backups: Backups | None = None
+    ) -> None:
+        self._world, self._driver_of, self._keep_events, self._backups = world, driver_of, keep_events, backups
 
     async def run(self) -> None:
         """All of it, once. A part that fails is logged, and keeps nothing else from being done."""
@@ -47,6 +50,9 @@ class Tidying:
             with _going_on("looking for processes that belong to nothing"):
                 await self.sweep()
         world.pick_up()
+        if self._backups is not None:
+            with _going_on("the daily backup of the database"):
+                await asyncio.to_thread(self._backups.keep)
 
     async def sweep(self) -> None:
         """End processes of this manager that no row knows: started by one that was killed before it wrote them down.

@@ -12,21 +12,41 @@ import re
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from uuid_utils import uuid4
 
-from longshore.errors import LeaseLost, LongshoreError
+from longshore.errors import InternalError, LeaseLost, LongshoreError
 
+#: the file in the data directory
+DATABASE = "longshore.db"
 #: called around every transaction with "begin", "commit" or "committed"; tests cut the power there
 WriteHook = Callable[[str], None]
 
 
+#: primary result code of SQLite → what to do, for those that say nothing of the statement
+_REMEDIES = {
+    sqlite3.SQLITE_BUSY: "End the program that keeps it locked",
+    sqlite3.SQLITE_READONLY: "Mount its disk read-write, and give the manager's user write access",
+    sqlite3.SQLITE_IOERR: "The disk reports an error: see dmesg",
+    sqlite3.SQLITE_FULL: "Free space on its disk",
+    sqlite3.SQLITE_CANTOPEN: "Give the manager's user write access to its directory, and enough open files",
+}
+
+
 class SchemaTooNew(LongshoreError):
     """The database was written by a newer Longshore; start that one, or restore a backup made before the upgrade."""
+
+
+class Damaged(LongshoreError):
+    """A file that is to be the database is damaged, or is none."""
+
+
+class StoreUnavailable(InternalError):
+    """The database cannot be written now. What was under way is gone on with as soon as it can."""
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -38,37 +58,74 @@ def migrations() -> list[tuple[int, str]]:
     return sorted(found)
 
 
+def problem_of(connection: sqlite3.Connection) -> str | None:
+    """What is wrong with the file, by its structure (some 2 ms for each MB); None: nothing."""
+    found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    return None if found == "ok" else found.removeprefix("*** in database main ***").strip()
+
+
+def schema_problem(connection: sqlite3.Connection, path: Path) -> str | None:
+    """Why this Longshore cannot read the schema of an opened file; None: it can."""
+    version, known = int(connection.execute("PRAGMA user_version").fetchone()[0]), migrations()[-1][0]
+    if version <= known:
+        return None
+    return (
+        f"{path} has schema {version}, this Longshore knows up to {known}: start the newer version again, or restore a "
+        "backup made before the upgrade."
+    )
+
+
+def newest_backup(data_dir: Path) -> Path | None:
+    """The newest of the copies that the manager makes by itself."""
+    return max((data_dir / "backups").glob("longshore-*.db"), default=None)
+
+
+def damaged(path: Path, problem: object) -> Damaged:
+    """What to do about a database that cannot be read: there may be a copy."""
+    backup = newest_backup(path.parent)
+    remedy = f"`longshore restore {backup}`" if backup is not None else "`longshore restore FILE`, with a backup of it"
+    return Damaged(f"The database {path} is damaged ({problem}). Put a copy in its place, applications go on: {remedy}")
+
+
 class Database:
     """A connection with the fence around its writes."""
 
     def __init__(self, path: Path, on_write: WriteHook | None = None) -> None:
         existed = path.exists()
         if not existed:
-            _make_private(path)
+            make_private(path)
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=10.0, check_same_thread=False)
         self._connection.row_factory = sqlite3.Row
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY"):
-            self._connection.execute(f"PRAGMA {pragma}")
+        try:
+            self._open(path, existed)
+        except BaseException as error:
+            self._connection.close()
+            # Those that are not operational are about the content: it is no database, or one that was cut.
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+                raise damaged(path, error) from error
+            raise
         self._on_write = on_write
         self._depth = 0
         self._after_commit: list[Callable[[], None]] = []
         self.path = path
         self.epoch = 0
-        self._migrate(keep_copy=existed)
 
-    def _migrate(self, *, keep_copy: bool) -> None:
+    def _open(self, path: Path, existed: bool) -> None:
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        if existed and (problem := problem_of(self._connection)):
+            raise damaged(path, problem)
+        self._migrate(path, keep_copy=existed)
+
+    def _migrate(self, path: Path, *, keep_copy: bool) -> None:
+        if problem := schema_problem(self._connection, path):
+            raise SchemaTooNew(problem)
         version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
-        known = migrations()
-        if version > known[-1][0]:
-            raise SchemaTooNew(
-                f"{self.path} has schema {version}, this Longshore knows up to {known[-1][0]}: "
-                "start the newer version again, or restore a backup made before the upgrade."
-            )
-        pending = [m for m in known if m[0] > version]
+        pending = [m for m in migrations() if m[0] > version]
         if pending and keep_copy and version > 0:
-            copy = self.path.with_name(f"{self.path.name}.schema-{version}")
+            copy = path.with_name(f"{path.name}.schema-{version}")
             copy.unlink(missing_ok=True)
-            _make_private(copy)
+            make_private(copy)
             self._connection.execute("VACUUM INTO ?", (str(copy),))
         for number, sql in pending:
             self._connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
@@ -89,7 +146,10 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, on disk when it ends. Nested ones join the outer. Raises LeaseLost behind the fence."""
+        """All or nothing, on disk when it ends. Nested ones join the outer.
+
+        Raises LeaseLost behind the fence, StoreUnavailable where the disk or another program keeps it from writing.
+        """
         if self._depth:
             self._depth += 1
             try:
@@ -98,19 +158,26 @@ class Database:
                 self._depth -= 1
             return
         self._hook("begin")
-        self._connection.execute("BEGIN IMMEDIATE")
-        self._depth = 1
         try:
+            self._roll_back()  # what an error of the disk kept from being rolled back when it happened
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._depth = 1
             row = self._connection.execute("SELECT epoch, owner FROM manager").fetchone()
             if row is None or row["epoch"] != self.epoch:
                 raise LeaseLost(cause=f"taken over by {row['owner']}" if row else "the store has no manager")
             yield
             self._hook("commit")
             self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+        except BaseException as error:
             self._after_commit.clear()
+            with suppress(sqlite3.OperationalError):
+                self._roll_back()
+            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in _REMEDIES:
+                raise StoreUnavailable(
+                    f"The database {self.path} cannot be written: {error}. "
+                    f"{_REMEDIES[error.sqlite_errorcode & 0xFF]}; what was under way is then gone on with.",
+                    cause=str(error),
+                ) from error
             raise
         finally:
             self._depth = 0
@@ -139,11 +206,15 @@ class Database:
     def close(self) -> None:
         self._connection.close()
 
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
     def _hook(self, point: str) -> None:
         if self._on_write is not None:
             self._on_write(point)
 
 
-def _make_private(path: Path) -> None:
+def make_private(path: Path) -> None:
     """An empty file of the owner's alone: configurations in it hold secrets."""
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))

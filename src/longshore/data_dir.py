@@ -1,0 +1,49 @@
+"""The data directory: one manager at a time, and closed to others."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from longshore.settings import SettingsError
+
+
+class AlreadyRunning(SettingsError):
+    """Another manager holds the data directory."""
+
+
+@contextmanager
+def locked(data_dir: Path) -> Iterator[None]:
+    """One manager for each data directory. The kernel frees the lock however the holder ends."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _close_to_others(data_dir)
+    descriptor = os.open(data_dir / "manager.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+            raise AlreadyRunning(
+                f"{data_dir} is in use by {holder}: stop that manager first, or choose another --data-dir."
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"pid {os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _close_to_others(data_dir: Path) -> None:
+    """Whoever can replace server.json or the database is the manager, and what applications print may hold secrets.
+
+    A directory that was made before may still be entered by others: applications run as other users live below it.
+    """
+    if (mode := stat.S_IMODE(data_dir.stat().st_mode)) & 0o022:
+        data_dir.chmod(mode & ~0o022)
+    logs = data_dir / "logs"
+    logs.mkdir(exist_ok=True)
+    logs.chmod(0o700)
