@@ -12,8 +12,10 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # One pytest worker for each processor the kernel shows; pytest-xdist's "auto" counts cores, which a small VM hides.
 WORKERS ?= logical
+# How long `make soak` goes on.
+MINUTES ?= 30
 
-.PHONY: help demo test quick check format bench chaos lock clean
+.PHONY: help demo test quick check format bench chaos soak lock clean
 
 help: ## this list
 	@echo "longshore: make TARGET"; echo
@@ -37,6 +39,9 @@ bench: $(VENV)/.dev ## every benchmark; rewrites the table in docs/benchmarks.md
 
 chaos: $(VENV)/.dev ## the tests that kill the manager at every journal write
 	@$(BIN)/pytest -q -n $(WORKERS) tests/chaos $(ARGS)
+
+soak: $(VENV)/.dev ## load, operations and kills at random for MINUTES (30), and what must hold all the while
+	@$(BIN)/python benchmarks/soak.py --minutes $(MINUTES) $(ARGS)
 
 # ---------------------------------------------------------------------------------------------- the environment
 

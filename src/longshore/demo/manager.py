@@ -33,6 +33,8 @@ class Manager:
 
     #: what it is started with; a test puts one here that can be killed at a moment of its choice
     program: tuple[str, ...] = (sys.executable, "-m", "longshore")
+    #: HOST:PORT of its API; port 0 is another one with each start
+    listen = "127.0.0.1:0"
 
     def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
@@ -57,7 +59,7 @@ class Manager:
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
-                *("--listen", "127.0.0.1:0"),
+                *("--listen", self.listen),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -115,12 +115,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(settings: Mapping[str, str] | None = None) -> AsyncIterator[Stage]:
+async def open_stage(settings: Mapping[str, str] | None = None, kind: type[Stage] = Stage) -> AsyncIterator[Stage]:
     """A stage with its manager running. At the end all of it is gone, also after an error or Ctrl-C; the directory
     stays where the taking down failed, and the error names it."""
     # A short path: the router's socket lies below it, and those names are bounded.
     directory = Path(tempfile.mkdtemp(prefix="longshore-"))
-    stage = Stage(directory, settings)
+    stage = kind(directory, settings)
     stage.manager.data_dir.mkdir()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_take_down, stage)
