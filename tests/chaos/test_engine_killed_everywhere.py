@@ -11,11 +11,11 @@ import logging
 from pathlib import Path
 
 import pytest
-from support.engine import Lab, Machine, machine
 
 from longshore.drivers.mock import Script
 from longshore.model import RolloutStatus
 from longshore.rollout.strategies import STRATEGIES
+from support.engine import Lab, Machine, machine
 
 REPLICAS = 3
 #: instances that serve at every moment, whatever is killed and whenever
