@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +156,16 @@ async def test_a_step_that_says_it_can_be_undone_has_an_undo_of_its_own(shop: Sh
     for kind in STEPS:
         step = step_of(kind, shop)
         assert not step.undoable or type(step).undo is not Step.undo, kind
+
+
+async def test_traffic_is_given_back_to_instances_that_run_even_where_one_died_meanwhile(shop: Shop) -> None:
+    deployment = shop.lab.store.deployment("shop")
+    assert deployment is not None
+    assert deployment.routing is not None
+    held = replace(deployment.routing, stable=Pool("12345678", "1.0", ()), hold=30.0)
+    step = ShiftTraffic(deployment.routing, held)
+    await step.run(context_of(shop))
+    shop.driver_world.kill(deployment.instances[0])
+    await step.undo(context_of(shop))
+    assert shop.driver_world.running_ids() == set(deployment.instances)
+    assert shop.serving() == "1.0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from longshore.concurrency import all_of
 from longshore.durations import format_duration
 from longshore.errors import RolloutFailed
 from longshore.model import Routing, Spec
@@ -40,6 +41,13 @@ async def route(context: Context, routing: Routing | None) -> None:
     world.fleet.unmute(routing)
 
 
+async def revive(context: Context, routing: Routing | None) -> None:
+    """What is to get traffic again runs: one may have died meanwhile, and nobody else may act while a rollout runs."""
+    world = context.world
+    ids = [id for pool in (routing.pools if routing is not None else ()) for id in pool.instances]
+    await all_of(*(world.fleet.start_again(id) for id in ids if world.store.instance(id) is not None))
+
+
 @dataclass(frozen=True)
 class ShiftTraffic(Step):
     """The router serves `after`. None: nothing for this deployment."""
@@ -60,6 +68,7 @@ class ShiftTraffic(Step):
         return summary(self.after)
 
     async def undo(self, context: Context) -> str:
+        await revive(context, self.before)
         await route(context, self.before)
         return f"back to: {summary(self.before)}"
 
