@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from longshore.model import RolloutKind
 from support.history import History
 
 pytestmark = [
@@ -38,3 +39,15 @@ def test_an_undo_that_a_killed_manager_had_begun_for_an_earlier_rollout_does_not
         it.restart("kill", at)
 
     at_every_moment(happens, 40)
+
+
+def test_the_monitor_does_not_turn_in_circles_over_a_rollout_that_no_task_is_at() -> None:
+    with history() as it:
+        it.begin(2, "rolling")
+        release = it.lab.store.release("shop", "good-1")
+        assert release is not None
+        it.lab.runner.open(release.spec, RolloutKind.restart, "test")
+        it.crash(0)
+        it.let_be(100.0)
+        assert it.open() is None, "the tidying has taken it up"
+        it.all_is_as_it_must()

@@ -46,7 +46,8 @@ MOMENTS = st.integers(1, 260)
 
 
 class History(RuleBasedStateMachine):
-    def __init__(self) -> None:
+    def __init__(self, place: Path | None = None) -> None:
+        """place: where the database is; None: with everything else."""
         super().__init__()
         self.directory = tempfile.TemporaryDirectory(prefix="history-")
         root = Path(self.directory.name)
@@ -55,7 +56,7 @@ class History(RuleBasedStateMachine):
             artifact.mkdir()
             (artifact / "run").write_text(version)
             (artifact / "run").chmod(0o755)
-        self.machine = machine(root / "longshore.db")
+        self.machine = machine((place or root) / "longshore.db")
         self.machine.world.scripts.update(SCRIPTS)
         self.loop = simulation(self.machine.clock)  # type: ignore[arg-type]
         self.hooks_run: list[tuple[str, str, str]] = []

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from longshore.concurrency import all_of
 from longshore.drivers.base import Driver, DriverError
@@ -242,26 +243,30 @@ class Monitor:
             return left
         due = 60.0
         if name in self._untold:
-            self._spawn(name, self._tell(name))
-            return 60.0
+            return self._act(name, self._tell(name))
         for instance in instances:
             if instance.id in deployment.instances:
                 if self._is_down(instance) and not self._is_stopped_on_purpose(instance):
                     wait = self._watched.setdefault(instance.id, Watched(now)).not_before - now
                     if wait <= 0:
-                        self._spawn(name, self._start_again(instance.id))
-                        return 60.0
+                        return self._act(name, self._start_again(instance.id))
                     due = min(due, wait)
             elif instance.retire_at is not None:
                 left = instance.retire_at - self._world.clock.now()
                 if left <= 0 or not self._is_up(instance):
-                    self._spawn(name, self._retire(name))
-                    return 60.0
+                    return self._act(name, self._retire(name))
                 due = min(due, left)
             elif self._is_ownerless(name):
-                self._spawn(name, self._retire(name))
-                return 60.0
+                return self._act(name, self._retire(name))
         return due
+
+    def _act(self, name: str, work: Coroutine[Any, Any, None]) -> float:
+        """Do it now, unless a rollout is open that no task is at: until the tidying takes that up, it all stands."""
+        if self._world.store.open_rollout_of(name) is not None:
+            work.close()
+            return RETRY_S
+        self._spawn(name, work)
+        return 60.0
 
     def _is_down(self, instance: Instance) -> bool:
         return instance.state is not InstanceState.running or not self._is_up(instance)
@@ -402,6 +407,7 @@ class Monitor:
             try:
                 await (locked() if name else plain())
             except LeaseLost:
+                self._put_off(name)
                 log.error("another manager has taken over this data directory")
             except (DriverError, RouterError) as error:
                 self._put_off(name)
