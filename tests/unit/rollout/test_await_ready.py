@@ -9,6 +9,7 @@ import pytest
 
 from longshore.errors import HealthCheckFailed
 from longshore.fleet import NotReady
+from longshore.model import Spec
 from longshore.rollout.steps.health import AwaitReady
 from longshore.store.sqlite import StoreUnavailable
 
@@ -23,7 +24,7 @@ def context(error: Exception | None, said: Exception | None = None) -> Any:
             raise said
 
     fleet = SimpleNamespace(await_ready=await_ready)
-    return SimpleNamespace(world=SimpleNamespace(fleet=fleet), spec=None, advance=lambda: None, say=say)
+    return SimpleNamespace(world=SimpleNamespace(fleet=fleet), spec=Spec("shop", "1.0", "/a"), advance=lambda: None, say=say)
 
 
 async def test_a_store_that_cannot_be_written_meanwhile_is_told_as_that() -> None:

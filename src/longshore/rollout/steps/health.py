@@ -45,7 +45,7 @@ class AwaitReady(Step):
         except ExceptionGroup as failures:
             first = failures.exceptions[0]
             if not isinstance(first, NotReady):
-                raise first from None  # what is wrong with the store, or that it is another's now, is not to be wrapped
+                raise first from first.__cause__  # what is wrong with the store is told as that, not as a group
             raise HealthCheckFailed(str(first), cause=first.cause) from first
         return f"{len(self.instances)} of {len(self.instances)} instances are ready"
 
