@@ -24,7 +24,8 @@ def context(error: Exception | None, said: Exception | None = None) -> Any:
             raise said
 
     fleet = SimpleNamespace(await_ready=await_ready)
-    return SimpleNamespace(world=SimpleNamespace(fleet=fleet), spec=Spec("shop", "1.0", "/a"), advance=lambda: None, say=say)
+    world, spec = SimpleNamespace(fleet=fleet), Spec("shop", "1.0", "/a")
+    return SimpleNamespace(world=world, spec=spec, advance=lambda: None, say=say)
 
 
 async def test_a_store_that_cannot_be_written_meanwhile_is_told_as_that() -> None:
