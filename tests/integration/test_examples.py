@@ -103,6 +103,7 @@ async def test_the_shop_echoes_over_a_websocket() -> None:
 async def test_the_shop_finishes_what_it_has_when_it_is_told_to_stop() -> None:
     async with shop() as (process, port):
         connection = Connection("127.0.0.1", port)
+        await connection.request("GET", "/health")  # so that the server has accepted it, whatever else it has to do
         slow = asyncio.ensure_future(connection.request("GET", "/slow?s=1"))
         await get(port, "/health")
         process.send_signal(signal.SIGTERM)
