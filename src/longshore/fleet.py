@@ -193,8 +193,11 @@ class Fleet:
 
     # ------------------------------------------------------------------------------------------------- health
 
-    async def await_ready(self, id: str, spec: Spec | None = None) -> None:
-        """Wait until it is ready. Raises NotReady, saying why, when it ends or its deadline passes before."""
+    async def await_ready(self, id: str, spec: Spec | None = None, *, successes: int | None = None) -> None:
+        """Wait until it is ready. Raises NotReady, saying why, when it ends or its deadline passes before.
+
+        successes   probes in a row that make it so, where that is not the spec's healthy_threshold
+        """
         instance = self._store.instance(id)
         if instance is None or instance.handle is None:
             raise NotReady(f"Instance {id} is not running.", "")
@@ -204,7 +207,7 @@ class Fleet:
             self.check(instance, spec),
             deadline_s=rule.deadline,
             interval_s=rule.interval,
-            healthy_threshold=rule.healthy_threshold,
+            healthy_threshold=successes or rule.healthy_threshold,
             alive=lambda: driver.exited(handle),
             clock=self._clock,
         )

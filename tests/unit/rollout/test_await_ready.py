@@ -15,7 +15,7 @@ from longshore.store.sqlite import StoreUnavailable
 
 
 def context(error: Exception | None, said: Exception | None = None) -> Any:
-    async def await_ready(*_: object) -> None:
+    async def await_ready(*_: object, **__: object) -> None:
         if error is not None:
             raise error
 

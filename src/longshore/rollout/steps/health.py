@@ -18,6 +18,8 @@ class AwaitReady(Step):
 
     kind: ClassVar[str] = "await_ready"
     instances: tuple[str, ...]
+    #: probes in a row that are enough; None: the spec's healthy_threshold
+    successes: int | None = None
 
     def describe(self) -> str:
         return f"wait until {len(self.instances)} instance{'s are' if len(self.instances) != 1 else ' is'} ready"
@@ -30,7 +32,7 @@ class AwaitReady(Step):
 
         async def one(id: str) -> None:
             nonlocal ready
-            await fleet.await_ready(id, context.spec)
+            await fleet.await_ready(id, context.spec, successes=self.successes)
             if context.spec.health_check.min_ready > 0:
                 await fleet.await_steady(id, context.spec)
             ready += 1

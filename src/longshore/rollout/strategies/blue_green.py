@@ -3,7 +3,7 @@
 start all → wait until ready → fill candidate → shift 100 % → (check under traffic) → COMMIT → promote → keep old warm
 
 Blue is what serves, green the set that is to. Where the wanted release is the one still warm (a rollback soon after),
-green is there already and nothing is started.
+green is there already: nothing is started, and one probe says that what was ready is so still.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NEEDS: frozenset[str] = frozenset({"weights"})
 def plan(view: View, spec: Spec) -> list[Step]:
     blue = parts.ids(view.serving)
     green = parts.ids(view.warm) or parts.new_ids(view, spec)
-    steps: list[Step] = [AwaitReady(green)] if view.warm else parts.start(spec.version, green)
+    steps: list[Step] = [AwaitReady(green, successes=1)] if view.warm else parts.start(spec.version, green)
     keep = bool(blue) and spec.blue_green.keep_old > 0
 
     switched = alone = after = parts.settled(view, spec, green)
