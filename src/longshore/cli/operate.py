@@ -18,7 +18,7 @@ from longshore.cli.waiting import rollout_goes_on
 @click.option("--no-wait", is_flag=True, help="Return as soon as it began.")
 @in_session
 def restart(session: Session, name: str, no_wait: bool) -> None:
-    """Start the instances anew, by the deployment's strategy."""
+    """Replace every instance by a new one of the same release, a few at a time."""
     with (
         session.client() as client,
         rollout_goes_on(name),
