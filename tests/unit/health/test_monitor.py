@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from longshore.health.monitor import BACKOFF_S, CRASH_LOOP, Monitor
+from longshore.health.inventory import Inventory
+from longshore.health.mending import BACKOFF_S, CRASH_LOOP
+from longshore.health.monitor import Monitor
 from longshore.model import CanaryStep, InstanceState, RolloutStatus
 from support.engine import Ports
 from support.shop import Shop, until
@@ -261,14 +263,14 @@ async def test_events_beyond_what_is_kept_are_forgotten(shop: Shop) -> None:
 async def test_a_round_that_fails_is_not_the_last(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     await shop.deployed("1.0")
     broken = [True]
-    real = Monitor._read_store
+    real = Inventory.refresh
 
-    def read(self: Monitor) -> None:
+    def refresh(self: Inventory) -> bool:
         if broken[0]:
             raise OSError("disk is away")
-        real(self)
+        return real(self)
 
-    monkeypatch.setattr(Monitor, "_read_store", read)
+    monkeypatch.setattr(Inventory, "refresh", refresh)
     async with watched(shop):
         await for_a_while(shop, 10)
         broken[0] = False
