@@ -4,7 +4,7 @@
     world.scripts["2.0"] = Script(never_ready=True)
     driver = MockDriver(world)              # … the manager is killed: MockDriver(world) again, the instances are there
 
-Nothing here starts a process or sleeps; what takes time (`exit_after`) takes it on the world's clock.
+Nothing here starts a process or sleeps; what takes time (`ready_after`, `exit_after`, …) takes it on the world's clock.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ class Script:
 
     #: never answers a probe (MockWorld.ready)
     never_ready: bool = False
+    #: answers probes only so many seconds after its start …
+    ready_after: float = 0.0
+    #: … and from so many seconds on no more, though it runs
+    sick_after: float | None = None
     #: ends by itself so many seconds after its start …
     exit_after: float | None = None
     #: … with this code
@@ -37,6 +41,8 @@ class Script:
     start_block: Literal["", "before", "after"] = ""
     #: ends by SIGKILL only, after the whole grace
     ignores_term: bool = False
+    #: told to end, it answers no more at once and is gone so many seconds later, whether anybody waits or not
+    lingers: float = 0.0
     #: "start": start() succeeds though nothing runs, inspect() tells the truth. "always": inspect() says running, too
     lies: Literal["", "start", "always"] = ""
 
@@ -49,7 +55,11 @@ class MockInstance:
     version: str
     script: Script
     number: int
+    #: on the monotonic clock
     started_at: float
+    #: when it ends by itself, or because it was told to; None: it runs until then
+    ends_at: float | None = None
+    leaving: Exit | None = None
     exit: Exit | None = None
     waiters: list[asyncio.Future[Exit]] = field(default_factory=list)
 
@@ -79,6 +89,8 @@ class MockWorld:
         self.instances: dict[str, MockInstance] = {}
         self.history: list[Sample] = [Sample(self.clock.now(), {})]
         self.starts = 0
+        #: those of `instances` that run
+        self._alive: dict[str, MockInstance] = {}
         self._blocked: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
         self._numbers = itertools.count(1)
         self._logs: defaultdict[Path, list[str]] = defaultdict(list)
@@ -116,11 +128,11 @@ class MockWorld:
     def ready(self, instance: str | Handle) -> bool:
         """What a probe of the instance (its id or its handle) would find now."""
         found = self.find(instance)
-        return found is not None and not found.script.never_ready and not found.script.lies
+        return found is not None and self._answers(found)
 
     def ready_on(self, port: int) -> bool:
         """What a probe of an instance by its port would find now."""
-        return any(found.launch.port == port and self.ready(found.launch.instance) for found in self._running())
+        return any(found.launch.port == port and self._answers(found) for found in self._running())
 
     def find(self, instance: str | Handle) -> MockInstance | None:
         """The running instance of that id or handle."""
@@ -158,11 +170,16 @@ class MockWorld:
         await waiter
 
     def begin(self, launch: Launch, version: str, script: Script) -> MockInstance:
-        found = MockInstance(launch, version, script, next(self._numbers), self.clock.now())
+        now = self.clock.monotonic()
+        found = MockInstance(launch, version, script, next(self._numbers), now)
+        if script.exit_after is not None:
+            found.ends_at, found.leaving = now + script.exit_after, Exit(script.exit_code)
         self.instances[launch.launch_id] = found
         self.starts += 1
         if script.lies == "start":
             found.exit = Exit(None)
+        else:
+            self._alive[launch.launch_id] = found
         self._sample()
         return found
 
@@ -170,19 +187,26 @@ class MockWorld:
         if found.exit is not None:
             return
         found.exit = ending
+        self._alive.pop(found.launch.launch_id, None)
         waiting, found.waiters = found.waiters, []
         for waiter in waiting:
             if not waiter.done() and not waiter.get_loop().is_closed():
                 waiter.set_result(ending)
         self._sample()
 
+    def leave(self, found: MockInstance) -> None:
+        """It was told to end, and takes its time."""
+        ends_at = self.clock.monotonic() + found.script.lingers
+        if found.ends_at is None or ends_at < found.ends_at:
+            found.ends_at = ends_at
+        found.leaving = Exit(-15)
+
     def settle(self) -> None:
-        """Let end what was to end by now: an `exit_after` needs nobody to wait for it."""
-        now = self.clock.now()
-        for found in list(self.instances.values()):
-            after = found.script.exit_after
-            if found.exit is None and after is not None and found.started_at + after <= now:
-                self.end(found, Exit(found.script.exit_code))
+        """Let end what was to end by now: that needs nobody to wait for it."""
+        now = self.clock.monotonic()
+        for found in list(self._alive.values()):
+            if found.ends_at is not None and found.ends_at <= now:
+                self.end(found, found.leaving or Exit(None))
 
     def read(self, log: Path) -> list[str]:
         return self._logs[log]
@@ -196,10 +220,17 @@ class MockWorld:
 
     def _running(self) -> list[MockInstance]:
         self.settle()
-        return [found for found in self.instances.values() if found.exit is None]
+        return list(self._alive.values())
+
+    def _answers(self, found: MockInstance) -> bool:
+        script, age = found.script, self.clock.monotonic() - found.started_at
+        told_to_end = found.leaving == Exit(-15)
+        if script.never_ready or script.lies or told_to_end:
+            return False
+        return script.ready_after <= age and (script.sick_after is None or age < script.sick_after)
 
     def _sample(self) -> None:
-        alive = (found for found in self.instances.values() if found.exit is None and not found.script.lies)
+        alive = (found for found in self._alive.values() if not found.script.lies)
         self.history.append(Sample(self.clock.now(), dict(Counter(found.version for found in alive))))
 
     def _samples(self, since: float) -> list[Sample]:
@@ -263,16 +294,16 @@ class MockDriver:
             return (found and found.exit) or Exit(None)
         waiter: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         found.waiters.append(waiter)
-        if found.script.exit_after is None:
+        if found.ends_at is None:
             return await waiter
-        left = found.started_at + found.script.exit_after - self.world.clock.now()
+        left = found.ends_at - self.world.clock.monotonic()
         timer = asyncio.ensure_future(self.world.clock.sleep(left))
         try:
             both: list[asyncio.Future[Any]] = [timer, waiter]
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
             timer.cancel()
-        self.world.end(found, Exit(found.script.exit_code))
+        self.world.end(found, found.leaving or Exit(None))
         return found.exit or Exit(None)
 
     async def stop(self, handle: Handle, grace_s: float) -> Stopped:
@@ -281,6 +312,9 @@ class MockDriver:
         found = self._get(handle)
         if found is None or found.exit is not None:
             return Stopped((found and found.exit) or Exit(None), killed=False)
+        if found.script.lingers and found.script.lingers < grace_s:
+            self.world.leave(found)
+            return Stopped(await self.exited(handle), killed=False)
         ending = Exit(-9 if found.script.ignores_term else -15)
         self.world.end(found, ending)
         return Stopped(ending, killed=found.script.ignores_term)

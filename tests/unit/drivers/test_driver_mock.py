@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from longshore.drivers.base import DriverError, Exit, Handle, Launch
+from longshore.drivers.base import DriverError, Exit, Handle, Launch, Stopped
 from longshore.drivers.mock import MockDriver, MockWorld, Script
 from support.launching import launch_of
 
@@ -71,6 +71,38 @@ async def test_one_ends_by_itself_though_nobody_waits(world: MockWorld, driver: 
     handle = await driver.start(launch(), ignore)
     await world.clock.sleep(30)
     assert (await driver.inspect(handle)).exit == Exit(1)
+
+
+async def test_one_is_ready_when_it_has_started_and_until_it_falls_sick(world: MockWorld, driver: MockDriver) -> None:
+    world.scripts["1.0"] = Script(ready_after=5, sick_after=20)
+    handle = await driver.start(launch(), ignore)
+    seen = [world.ready(handle)]
+    for seconds in (5, 14, 1):
+        await world.clock.sleep(seconds)
+        seen.append(world.ready(handle))
+    assert seen == [False, True, True, False]
+    assert (await driver.inspect(handle)).state == "running"
+
+
+async def test_one_that_lingers_serves_no_more_and_is_gone_in_its_own_time(
+    world: MockWorld, driver: MockDriver
+) -> None:
+    world.scripts["1.0"] = Script(lingers=4)
+    handle = await driver.start(launch(), ignore)
+    stopping = asyncio.create_task(driver.stop(handle, 10))
+    await asyncio.sleep(0)
+    stopping.cancel()  # who told it to end was killed
+    assert not world.ready(handle)
+    assert (await driver.inspect(handle)).state == "running"
+    await world.clock.sleep(4)
+    assert (await driver.inspect(handle)).exit == Exit(-15)
+
+
+async def test_one_that_lingers_is_waited_for(world: MockWorld, driver: MockDriver) -> None:
+    world.scripts["1.0"] = Script(lingers=4)
+    handle = await driver.start(launch(), ignore)
+    assert await driver.stop(handle, 10) == Stopped(Exit(-15), killed=False)
+    assert world.clock.now() == 104
 
 
 async def test_a_start_fails_as_the_script_says(world: MockWorld, driver: MockDriver) -> None:
