@@ -4,6 +4,7 @@
     ├── DeploymentNotFound      404  DEPLOYMENT_NOT_FOUND
     ├── NotFound                404  NOT_FOUND
     ├── DeploymentInProgress    409  DEPLOYMENT_IN_PROGRESS
+    ├── PreconditionFailed      412  PRECONDITION_FAILED
     ├── SpecInvalid             400  INVALID_DEPLOYMENT_SPEC
     │   ├── ArtifactNotFound    400  ARTIFACT_NOT_FOUND
     │   └── DependencyUnknown   400  DEPENDENCY_FAILED
@@ -81,6 +82,12 @@ class DeploymentInProgress(LongshoreError):
     """Another rollout of this deployment is in progress."""
 
     code, status = "DEPLOYMENT_IN_PROGRESS", 409
+
+
+class PreconditionFailed(LongshoreError):
+    """The deployment is at another revision than the request says."""
+
+    code, status = "PRECONDITION_FAILED", 412
 
 
 class SpecInvalid(LongshoreError):

@@ -211,6 +211,12 @@ class Deployment:
     instances: tuple[str, ...] = ()
     #: it is to go, "all" of it or without its files; begun is not yet done, and a restarted manager goes on with it
     deleting: Literal["all", "keep_files"] | None = None
+    #: nothing is to run until it is started, deployed or rolled back
+    stopped: bool = False
+    #: grows with each accepted change that somebody asked for, and with its end; the store counts it
+    revision: int = 0
+    #: who asked for the last of them
+    changed_by: str = ""
 
 
 class ReleaseState(StrEnum):
@@ -239,6 +245,8 @@ class Release:
     created_at: float
     #: when it was first committed; None: never served, so never a target of a rollback
     healthy_at: float | None = None
+    #: why it is never pruned, "" where nobody said; None: it may be
+    pinned: str | None = None
 
     @property
     def runs(self) -> bool:
@@ -314,6 +322,12 @@ class RolloutKind(StrEnum):
     restart = "restart"
     #: more or fewer instances of the committed release
     scale = "scale"
+    #: a new release of the committed one's files, with another spec
+    change = "change"
+    #: no instances at all, until the next start, deploy or rollback
+    stop = "stop"
+    #: the committed release, after a stop
+    start = "start"
 
 
 class RolloutStatus(StrEnum):
@@ -399,6 +413,8 @@ class Rollout:
     failure: Failure | None = None
     #: an abort was asked for; its reason
     abort_requested: str | None = None
+    #: why what stood against it was passed over; None: nothing was
+    override: str | None = None
 
 
 class StepStatus(StrEnum):

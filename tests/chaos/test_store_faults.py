@@ -24,6 +24,7 @@ from longshore.errors import InternalError
 from longshore.model import Rollout
 from longshore.rollout.request import Request
 from longshore.rollout.strategies import STRATEGIES
+from longshore.rollout.terms import Terms
 from longshore.store.sqlite import StoreUnavailable
 from support.engine import PORT, Lab
 from support.engine import machine as lab_machine
@@ -142,7 +143,7 @@ def deploy(it: History, strategy: str) -> Rollout | None:
     }
 
     async def both() -> Rollout:
-        rollout = await it.lab.service.deploy(Request(fields), caller="test")
+        rollout = await it.lab.service.deploy(Request(fields), terms=Terms("test"))
         return await it.lab.service.outcome(rollout.id)
 
     try:

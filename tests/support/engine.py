@@ -26,6 +26,7 @@ from longshore.ports import PortRange
 from longshore.rollout.request import Request
 from longshore.rollout.runner import Runner
 from longshore.rollout.service import Service
+from longshore.rollout.terms import Terms
 from longshore.rollout.world import World
 from longshore.routers.base import Target
 from longshore.routers.mock import MockRouter
@@ -245,10 +246,10 @@ class Lab:
                 **fields,
             }
         )
-        return await self._outcome(lambda: self.service.deploy(request, caller="test"))
+        return await self._outcome(lambda: self.service.deploy(request, terms=Terms("test")))
 
     async def rollback(self, version: str | None = None) -> Rollout | None:
-        return await self._outcome(lambda: self.service.rollback("shop", version, caller="test"))
+        return await self._outcome(lambda: self.service.rollback("shop", version, terms=Terms("test")))
 
     async def _outcome(self, begin: Callable[[], Any]) -> Rollout | None:
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from longshore.bus import Bus, Subscription
-from longshore.errors import DeploymentInProgress, DeploymentNotFound, Issue, NotFound, SpecInvalid
+from longshore.errors import BackupNotFound, DeploymentInProgress, DeploymentNotFound, Issue, NotFound, SpecInvalid
 from longshore.model import (
     Deployment,
     Event,
@@ -40,7 +40,8 @@ from longshore.rollout.reports import (
     Summary,
     Validation,
 )
-from longshore.rollout.request import Once, Request
+from longshore.rollout.request import Request
+from longshore.rollout.terms import Once, Terms
 
 SIMPLE = ("name", "version", "artifact_path", "environment", "strategy", "configuration")
 
@@ -70,7 +71,7 @@ class FakeService:
     def __post_init__(self) -> None:
         self.bus = Bus()
         self._over: dict[str, asyncio.Event] = {}
-        self._revision = 0
+        self._stamp = 0
 
     # ------------------------------------------------------------------------------------------ what tests do
 
@@ -109,7 +110,7 @@ class FakeService:
         self.bus.publish(message)
 
     def happen(self, name: str, message: str) -> None:
-        self._revision += 1
+        self._stamp += 1
         self.history.append(Event(len(self.history) + 1, name, time.time(), "info", message, "engine"))
 
     def rollout_of(self, name: str) -> Rollout:
@@ -127,28 +128,53 @@ class FakeService:
         steps = (PlannedStep("fetch_artifact", "unpack it"), PlannedStep("commit", "it serves"))
         return Preview(steps, (Change("replicas", "2", "3"),), self.warnings, request.issues)
 
-    async def deploy(self, request: Request, *, caller: str, once: Once | None = None) -> Rollout:
+    async def deploy(self, request: Request, *, terms: Terms) -> Rollout:
         self._raise("deploy")
-        self.callers.append(caller)
+        self.callers.append(terms.caller)
         self.requests.append(request)
         if request.issues:
             raise SpecInvalid(issues=request.issues)
         spec = Spec(**{key: value for key, value in request.fields.items() if key in SIMPLE})
-        return self._open(spec, RolloutKind.deploy, caller, once)
+        return self._open(spec, RolloutKind.deploy, terms)
 
-    async def rollback(self, name: str, version: str | None, *, caller: str, once: Once | None = None) -> Rollout:
+    async def rollback(self, name: str, version: str | None, *, terms: Terms) -> Rollout:
         self._raise("rollback")
         now = self.deployment(name)
         spec = Spec(name, version or now.previous_version or "1", "/a")
-        return self._open(spec, RolloutKind.rollback, caller, once)
+        return self._open(spec, RolloutKind.rollback, terms)
 
-    async def restart(self, name: str, *, caller: str, once: Once | None = None) -> Rollout:
+    async def restart(self, name: str, *, terms: Terms) -> Rollout:
         spec = Spec(name, self.deployment(name).current_version or "1", "/a")
-        return self._open(spec, RolloutKind.restart, caller, once)
+        return self._open(spec, RolloutKind.restart, terms)
 
-    async def scale(self, name: str, replicas: int, *, caller: str, once: Once | None = None) -> Rollout:
+    async def scale(self, name: str, replicas: int, *, terms: Terms) -> Rollout:
         version = self.deployment(name).current_version or "1"
-        return self._open(Spec(name, version, "/a", replicas=replicas), RolloutKind.scale, caller, once)
+        return self._open(Spec(name, version, "/a", replicas=replicas), RolloutKind.scale, terms)
+
+    async def change(self, name: str, request: Request, *, terms: Terms) -> Rollout:
+        self.requests.append(request)
+        if request.issues:
+            raise SpecInvalid(issues=request.issues)
+        version = f"{self.deployment(name).current_version}+c1"
+        return self._open(Spec(name, version, "/a"), RolloutKind.change, terms)
+
+    async def stop(self, name: str, *, terms: Terms) -> Rollout:
+        version = self.deployment(name).current_version or "1"
+        return self._open(Spec(name, version, "/a"), RolloutKind.stop, terms)
+
+    async def start(self, name: str, *, terms: Terms) -> Rollout:
+        version = self.deployment(name).current_version or "1"
+        return self._open(Spec(name, version, "/a"), RolloutKind.start, terms)
+
+    def pin(self, name: str, version: str, reason: str | None, *, terms: Terms) -> Release:
+        terms.hold_for(name, self.deployment(name))
+        found = [release for release in self.releases(name) if release.version == version]
+        if not found:
+            raise BackupNotFound(f"{name} keeps no release {version}.")
+        return replace(found[0], pinned=reason)
+
+    async def prune(self, name: str, keep: int | None, *, terms: Terms) -> list[Release]:
+        return self.releases(name)[keep or 5 :]
 
     async def outcome(self, rollout_id: str) -> Rollout:
         if rollout_id not in self.known:
@@ -173,9 +199,9 @@ class FakeService:
         said = self.messages.get(rollout_id)
         return said[-1].progress_pct if said else 0
 
-    def revision(self, name: str) -> int:
+    def stamp(self, name: str) -> int:
         self.deployment(name)
-        return self._revision
+        return self._stamp
 
     def status(self, name: str) -> Status:
         self._raise("status")
@@ -232,23 +258,23 @@ class FakeService:
             raise DeploymentNotFound(f"There is no deployment {name!r}.", deployment=name)
         return self.deployments[name]
 
-    async def abort(self, name: str, rollout_id: str, *, caller: str, reason: str = "") -> Rollout:
-        self.callers.append(f"{caller}: {reason}")
+    async def abort(self, name: str, rollout_id: str, *, terms: Terms, reason: str = "") -> Rollout:
+        self.callers.append(f"{terms.caller}: {reason}")
         return self.rollout(name, rollout_id)
 
-    async def pause(self, name: str, rollout_id: str, *, caller: str) -> Rollout:
+    async def pause(self, name: str, rollout_id: str, *, terms: Terms) -> Rollout:
         return self._set(name, rollout_id, RolloutStatus.paused)
 
-    async def resume(self, name: str, rollout_id: str, *, caller: str) -> Rollout:
+    async def resume(self, name: str, rollout_id: str, *, terms: Terms) -> Rollout:
         return self._set(name, rollout_id, RolloutStatus.running)
 
-    async def promote(self, name: str, rollout_id: str, *, caller: str) -> Rollout:
+    async def promote(self, name: str, rollout_id: str, *, terms: Terms) -> Rollout:
         return self._set(name, rollout_id, RolloutStatus.running)
 
-    async def delete(self, name: str, *, keep_files: bool, caller: str) -> None:
+    async def delete(self, name: str, *, keep_files: bool, terms: Terms) -> None:
         self.deployment(name)
         del self.deployments[name]
-        self._revision += 1
+        self._stamp += 1
 
     def instances(self, name: str) -> list[Instance]:
         self.deployment(name)
@@ -274,8 +300,9 @@ class FakeService:
         if method in self.raises:
             raise self.raises.pop(method)
 
-    def _open(self, spec: Spec, kind: RolloutKind, caller: str, once: Once | None) -> Rollout:
+    def _open(self, spec: Spec, kind: RolloutKind, terms: Terms) -> Rollout:
         name, now = spec.name, time.time()
+        terms.hold_for(name, self.deployments.get(name))
         mine = [rollout for rollout in self.known.values() if rollout.deployment == name]
         if mine and mine[-1].status.is_open:
             raise DeploymentInProgress(deployment=name, started_by="admin", rollout_id=mine[-1].id)
@@ -284,11 +311,11 @@ class FakeService:
         )
         rollout = Rollout(
             f"r-{len(self.known) + 1}", name, len(mine) + 1, kind, spec.version, before.current_version,
-            spec.strategy, RolloutStatus.running, spec, caller, now,
+            spec.strategy, RolloutStatus.running, spec, terms.caller, now,
         )  # fmt: skip
         self.known[rollout.id] = rollout
-        if once is not None:
-            self.keys[once] = (self.keys[once][0], rollout.id)
+        if terms.once is not None:
+            self.keys[terms.once] = (self.keys[terms.once][0], rollout.id)
         self._over[rollout.id] = asyncio.Event()
         self.running = [
             *(instance for instance in self.running if instance.deployment != name),

@@ -21,9 +21,11 @@ from longshore.model import CanaryStep, InstanceState, Rollout, RolloutStatus, S
 from longshore.rollout.request import Request
 from longshore.rollout.strategies import STRATEGIES
 from longshore.rollout.strategies.rolling import bounds
+from longshore.rollout.terms import Terms
 from support.engine import PORT
 from support.living import Complaints, Living, machine, simulation
 
+TERMS = Terms("test")
 #: what instances of each version do
 SCRIPTS = {
     "good-1": Script(),
@@ -120,7 +122,7 @@ class History(RuleBasedStateMachine):
         }
         promise = self.promised(strategy, replicas, version)
         outcome = self.disturbed_by(
-            disturbance, at, lambda: self.lab.service.deploy(Request(fields), caller="test"), promise
+            disturbance, at, lambda: self.lab.service.deploy(Request(fields), terms=TERMS), promise
         )
         undisturbed = disturbance == "none" and not manual and isinstance(outcome, Rollout)
         if undisturbed and version in GOOD and self.is_calm():
@@ -134,24 +136,24 @@ class History(RuleBasedStateMachine):
         at=MOMENTS,
     )
     def rollback(self, version: str | None, disturbance: str, at: int) -> None:
-        self.disturbed_by(disturbance, at, lambda: self.lab.service.rollback("shop", version, caller="test"), 0)
+        self.disturbed_by(disturbance, at, lambda: self.lab.service.rollback("shop", version, terms=TERMS), 0)
 
     @rule(disturbance=st.sampled_from(["none", "kill", "abort", "pause", "crash"]), at=MOMENTS)
     def restart(self, disturbance: str, at: int) -> None:
         promise = self.promised("restart", 0, self.serves() or "")
-        self.disturbed_by(disturbance, at, lambda: self.lab.service.restart("shop", caller="test"), promise)
+        self.disturbed_by(disturbance, at, lambda: self.lab.service.restart("shop", terms=TERMS), promise)
 
     @rule(replicas=st.integers(1, 4), disturbance=st.sampled_from(["none", "kill", "abort", "refuse"]), at=MOMENTS)
     def scale(self, replicas: int, disturbance: str, at: int) -> None:
         promise = self.promised("scale", replicas, self.serves() or "")
-        self.disturbed_by(disturbance, at, lambda: self.lab.service.scale("shop", replicas, caller="test"), promise)
+        self.disturbed_by(disturbance, at, lambda: self.lab.service.scale("shop", replicas, terms=TERMS), promise)
 
     @rule(killed=st.booleans(), at=st.integers(1, 60))
     def delete(self, killed: bool, at: int) -> None:
         if killed:
             self.lab.in_moments(at, self.lab.die)
         try:
-            self.do(self.lab.while_alive(self.lab.service.delete("shop", keep_files=False, caller="test")))
+            self.do(self.lab.while_alive(self.lab.service.delete("shop", keep_files=False, terms=TERMS)))
         except (DeploymentInProgress, DeploymentNotFound):
             return
         finally:
@@ -163,7 +165,7 @@ class History(RuleBasedStateMachine):
         if (rollout := self.open()) is None:
             return
         try:
-            self.do(self.lab.while_alive(getattr(self.lab.service, verb)("shop", rollout.id, caller="test"), 400.0))
+            self.do(self.lab.while_alive(getattr(self.lab.service, verb)("shop", rollout.id, terms=TERMS), 400.0))
         except SpecInvalid:
             return
         self.let_be(300.0)
@@ -372,7 +374,7 @@ class History(RuleBasedStateMachine):
             rollout = self.open()
             if rollout is not None and not self.lab.dead:
                 try:
-                    await getattr(self.lab.service, verb)("shop", rollout.id, caller="test")
+                    await getattr(self.lab.service, verb)("shop", rollout.id, terms=TERMS)
                 except SpecInvalid:
                     return
 

@@ -12,6 +12,7 @@ from typing import Any
 from longshore.drivers.mock import MockWorld, Script
 from longshore.model import Rollout, RolloutStatus
 from longshore.rollout.request import Request
+from longshore.rollout.terms import Terms
 from longshore.routers.mock import MockRouter
 from support.engine import PORT, Clock, Disk, Lab, Machine
 
@@ -91,7 +92,7 @@ class Shop:
 
     async def begin(self, version: str, **fields: Any) -> Rollout:
         self.clock.time += 10
-        return await self.lab.service.deploy(self.request(version, **fields), caller="ana")
+        return await self.lab.service.deploy(self.request(version, **fields), terms=Terms("ana"))
 
     async def deploy(self, version: str, **fields: Any) -> Rollout:
         return await self.outcome(await self.begin(version, **fields))
@@ -107,7 +108,7 @@ class Shop:
 
     async def rollback(self, version: str | None = None) -> Rollout:
         self.clock.time += 10
-        rollout = await self.lab.service.rollback("shop", version, caller="ana")
+        rollout = await self.lab.service.rollback("shop", version, terms=Terms("ana"))
         return await self.outcome(rollout)
 
     async def restart(self) -> None:

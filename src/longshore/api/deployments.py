@@ -1,11 +1,10 @@
-"""Endpoints of the seed contract, and plan, delete and releases beside them."""
+"""Endpoints of the seed contract, and plan and delete beside them."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path, Query
 from starlette.requests import Request
@@ -13,14 +12,15 @@ from starlette.responses import Response
 
 from longshore.api import wire
 from longshore.api.bodies import read_json
-from longshore.api.context import api_of, caller_of
+from longshore.api.context import api_of
 from longshore.api.guard import count
 from longshore.api.problems import JSON, json_response
+from longshore.api.terms import terms_of
 from longshore.api.waiting import answer, start_once, unless_stopping
 from longshore.api.wire_request import NAME_PATTERN, VERSION_PATTERN, parse_request, parse_small
 from longshore.errors import BackupNotFound, DeploymentNotFound, Issue, SpecInvalid
 from longshore.model import Rollout, State
-from longshore.rollout.request import Once
+from longshore.rollout.terms import Terms
 
 _NAME = re.compile(NAME_PATTERN)
 _VERSION = re.compile(VERSION_PATTERN)
@@ -35,7 +35,7 @@ Offset = Annotated[int, Query(ge=0, le=2**31, description="Entries to leave out 
 
 async def deploy(request: Request) -> Response:
     """Deploy a version. Answers when the rollout is over; with `Prefer: respond-async` at once."""
-    api, caller = api_of(request), caller_of(request)
+    api = api_of(request)
     body = await read_json(request, api.settings.max_body)
     asked = parse_request(body)
     name = asked.fields.get("name", "")
@@ -45,8 +45,8 @@ async def deploy(request: Request) -> Response:
         if name:
             count(api, request, "deploy", name)
 
-    async def start(once: Once | None) -> Rollout:
-        return await unless_stopping(api, api.service.deploy(asked, caller=caller.name, once=once))
+    async def start(terms: Terms) -> Rollout:
+        return await unless_stopping(api, api.service.deploy(asked, terms=terms))
 
     def succeeded(rollout: Rollout) -> Response:
         return json_response(wire.result_json(rollout, api.service.steps(rollout.id)), 201)
@@ -57,7 +57,7 @@ async def deploy(request: Request) -> Response:
 
 async def rollback(request: Request, name: Name) -> Response:
     """Go back to a kept release. Answers when the rollout is over. Never rate limited."""
-    api, caller = api_of(request), caller_of(request)
+    api = api_of(request)
     existing(request, name)
     body = await read_json(request, api.settings.max_body)
     patch, issues = parse_small("rollback", body)
@@ -67,8 +67,8 @@ async def rollback(request: Request, name: Name) -> Response:
     if version is not None and not _VERSION.fullmatch(version):
         raise BackupNotFound(f"{version[:80]!r} cannot be the version of a release.")
 
-    async def start(once: Once | None) -> Rollout:
-        return await unless_stopping(api, api.service.rollback(name, version, caller=caller.name, once=once))
+    async def start(terms: Terms) -> Rollout:
+        return await unless_stopping(api, api.service.rollback(name, version, terms=terms))
 
     def succeeded(rollout: Rollout) -> Response:
         return json_response(wire.rollback_json(rollout))
@@ -77,41 +77,22 @@ async def rollback(request: Request, name: Name) -> Response:
     return await answer(request, rollout_id, name, succeeded)
 
 
-async def restart(request: Request, name: Name) -> Response:
-    """Replace every instance by a new one of the same release. Answers when the rollout is over."""
-    service = api_of(request).service
-    return await _change(
-        request, name, "restart", lambda patch, caller, once: service.restart(name, caller=caller, once=once)
-    )
-
-
-async def scale(request: Request, name: Name) -> Response:
-    """More or fewer instances of what serves. Answers when the rollout is over."""
-    service = api_of(request).service
-    return await _change(
-        request,
-        name,
-        "scale",
-        lambda patch, caller, once: service.scale(name, patch["replicas"], caller=caller, once=once),
-    )
-
-
 async def status(request: Request, name: Name) -> Response:
     """What serves and how it is. From memory and the store, never by probing."""
     api = api_of(request)
     cached = api.rendered.get(name)
-    if cached is not None and cached[0] == api.service.revision(name):
+    if cached is not None and cached[0] == api.service.stamp(name):
         return Response(cached[1], media_type=JSON)
     valid_name(name)
-    # The revision is read first: what changes while rendering then only costs rendering once more.
-    revision = api.service.revision(name)
+    # The stamp is read first: what changes while rendering then only costs rendering once more.
+    stamp = api.service.stamp(name)
     current = api.service.status(name)
     rendered = wire.dumps(wire.status_json(current))
     if current.replicas.available == current.replicas.ready:
-        # Else an instance becomes available by mere time (min_ready), which moves no revision.
+        # Else an instance becomes available by mere time (min_ready), which moves no stamp.
         if len(api.rendered) >= _MOST_RENDERED:
             api.rendered.clear()
-        api.rendered[name] = (revision, rendered)
+        api.rendered[name] = (stamp, rendered)
     return Response(rendered, media_type=JSON)
 
 
@@ -159,13 +140,6 @@ async def health(request: Request, name: Name) -> Response:
     return json_response(wire.health_json(await unless_stopping(api, api.service.health(name))))
 
 
-async def releases(request: Request, name: Name) -> Response:
-    """The versions that were deployed, newest first, and which of them can be rolled back to."""
-    service = api_of(request).service
-    deployment = service.deployment(valid_name(name))
-    return json_response({"releases": [wire.release_json(row, deployment) for row in service.releases(name)]})
-
-
 async def delete(
     request: Request,
     name: Name,
@@ -174,33 +148,9 @@ async def delete(
     """Stop all instances, take the deployment out of the routing, forget it."""
     api = api_of(request)
     existing(request, name)
-    await unless_stopping(api, api.service.delete(name, keep_files=keep_files, caller=caller_of(request).name))
+    await unless_stopping(api, api.service.delete(name, keep_files=keep_files, terms=terms_of(request)))
     api.rendered.pop(name, None)
     return json_response({"message": f"{name} is deleted"})
-
-
-async def _change(
-    request: Request,
-    name: str,
-    verb: str,
-    begin: Callable[[dict[str, Any], str, Once | None], Coroutine[Any, Any, Rollout]],
-) -> Response:
-    """A rollout of the release that serves, answered as a deploy is."""
-    api, caller = api_of(request), caller_of(request)
-    existing(request, name)
-    body = await read_json(request, api.settings.max_body)
-    patch, issues = parse_small(verb, body)
-    if issues:
-        raise SpecInvalid(issues=issues, deployment=name, operation=verb)
-
-    async def start(once: Once | None) -> Rollout:
-        return await unless_stopping(api, begin(patch, caller.name, once))
-
-    def succeeded(rollout: Rollout) -> Response:
-        return json_response(wire.result_json(rollout, api.service.steps(rollout.id)))
-
-    rollout_id = await start_once(request, body, start)
-    return await answer(request, rollout_id, name, succeeded)
 
 
 def valid_name(name: str) -> str:

@@ -60,7 +60,7 @@ class _Reader:
 
     def __init__(self, api: Api, only: str | None, last: int | None) -> None:
         self._api, self._only = api, only
-        self._revisions: dict[str, int] = {}
+        self._stamps: dict[str, int] = {}
         self._current: list[str] = []
         self._named = float("-inf")
         if last is None:
@@ -104,7 +104,7 @@ class _Reader:
 
     def _changed(self, name: str) -> Sequence[Event]:
         try:
-            if self._revisions.get(name) == self._api.service.revision(name):
+            if self._stamps.get(name) == self._api.service.stamp(name):
                 return []
         except DeploymentNotFound:
             return []
@@ -112,10 +112,10 @@ class _Reader:
 
     def _look(self, name: str, limit: int) -> Sequence[Event]:
         try:
-            self._revisions[name] = self._api.service.revision(name)
+            self._stamps[name] = self._api.service.stamp(name)
             return self._api.service.events(name, limit=limit, before=None)
         except DeploymentNotFound:
-            self._revisions.pop(name, None)
+            self._stamps.pop(name, None)
             return []
 
     def _names(self) -> list[str]:

@@ -84,11 +84,12 @@ class Argv:
 
 @dataclass(frozen=True)
 class StringMap:
-    """An object of strings. pattern: what each key must match whole."""
+    """An object of strings. pattern: what each key must match whole; removable: null is a value, and takes it out."""
 
     pattern: str
     meaning: str
     most: int = 1000
+    removable: bool = False
     value: Text = field(default_factory=lambda: Text(longest=131_072 - 256, lines=True, empty=True))
 
     def read(self, value: object, path: str, issues: list[Issue]) -> Any:
@@ -99,17 +100,21 @@ class StringMap:
             issues.append(Issue(path, f"has {len(value)} entries; at most {self.most} are allowed"))
             return UNREADABLE
         before = len(issues)
-        read = {}
+        read: dict[str, Any] = {}
         for key, text in value.items():
             if not re.fullmatch(self.pattern, key):
                 issues.append(Issue(path, f"{key[:80]!r} is not valid: {self.meaning}"))
+            if text is None and self.removable:
+                read[key] = None
+                continue
             read[key] = self.value.read(text, f"{path}.{key[:80]}", issues)
         return read if len(issues) == before else UNREADABLE
 
     def schema(self) -> dict[str, Any]:
+        value = self.value.schema()
         return {
             "type": "object",
-            "additionalProperties": self.value.schema(),
+            "additionalProperties": {"anyOf": [value, {"type": "null"}]} if self.removable else value,
             "propertyNames": {"pattern": f"^(?:{self.pattern})$"},
             "maxProperties": self.most,
         }

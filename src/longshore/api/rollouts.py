@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from longshore.api.bodies import read_json
-from longshore.api.context import api_of, caller_of
+from longshore.api.context import api_of
 from longshore.api.deployments import Limit, Name, Offset, valid_name
 from longshore.api.problems import json_response
+from longshore.api.terms import terms_of
 from longshore.api.waiting import full, unless_stopping
 from longshore.api.wire_request import parse_small
 from longshore.errors import SpecInvalid
@@ -39,7 +40,7 @@ async def abort(request: Request, name: Name, rollout_id: RolloutId) -> Response
     api = api_of(request)
     patch = await _body(request, "abort")
     reason: str = patch.get("reason", "")
-    aborting = api.service.abort(valid_name(name), rollout_id, caller=caller_of(request).name, reason=reason)
+    aborting = api.service.abort(valid_name(name), rollout_id, terms=terms_of(request), reason=reason)
     aborted = await unless_stopping(api, aborting)
     return json_response(full(api, aborted))
 
@@ -48,7 +49,7 @@ async def pause(request: Request, name: Name, rollout_id: RolloutId) -> Response
     """Stop before the next step, until resumed, promoted or aborted."""
     api = api_of(request)
     return json_response(
-        full(api, await api.service.pause(valid_name(name), rollout_id, caller=caller_of(request).name))
+        full(api, await api.service.pause(valid_name(name), rollout_id, terms=terms_of(request)))
     )
 
 
@@ -56,7 +57,7 @@ async def resume(request: Request, name: Name, rollout_id: RolloutId) -> Respons
     """Go on with a paused rollout."""
     api = api_of(request)
     return json_response(
-        full(api, await api.service.resume(valid_name(name), rollout_id, caller=caller_of(request).name))
+        full(api, await api.service.resume(valid_name(name), rollout_id, terms=terms_of(request)))
     )
 
 
@@ -64,7 +65,7 @@ async def promote(request: Request, name: Name, rollout_id: RolloutId) -> Respon
     """Skip the pauses that are left: the new version gets all the traffic as soon as it is healthy."""
     api = api_of(request)
     return json_response(
-        full(api, await api.service.promote(valid_name(name), rollout_id, caller=caller_of(request).name))
+        full(api, await api.service.promote(valid_name(name), rollout_id, terms=terms_of(request)))
     )
 
 

@@ -12,19 +12,26 @@ from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from longshore.api import deployments, events, logs, meta, metrics, rollouts, schemas
+from longshore.api import changes, deployments, events, logs, meta, metrics, releases, rollouts, schemas
+from longshore.api.terms import REVISION
 from longshore.api.wire_request import BODIES, RESERVED_NAMES
 
 _ROOT = "/api/v1/deployments"
 _ONE = f"{_ROOT}/{{name}}"
 _ROLLOUT = f"{_ONE}/rollouts/{{rollout_id}}"
+_RELEASE = f"{_ONE}/releases/{{version}}"
 
 PROGRESS_PATH = f"{_ONE}/progress"
 
+_GUARDED = (
+    ("If-Match", "Only while the deployment is at this `revision` of its status; else 412.", f"({REVISION})"),
+)
 _ASYNC = (
     ("Prefer", "`respond-async`: answer 202 with the rollout as soon as it has begun.", ".*"),
     ("Idempotency-Key", "The same key with the same body runs nothing again. Kept for 24 h.", "[!-~]{1,255}"),
+    *_GUARDED,
 )
+_ABSENT = ("If-None-Match", "`*`: only where nothing serves under this name yet; else 412.", r"\*")
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,8 @@ class Row:
             usual[401] = "UNAUTHORIZED: a bearer token is needed"
         if "{name}" in self.path:
             usual[404] = "DEPLOYMENT_NOT_FOUND"
+        if any(name == "If-Match" for name, _, _ in self.headers):
+            usual[412] = "PRECONDITION_FAILED: the deployment is at another revision"
         if self.limited is not None:
             usual[429] = "RATE_LIMITED; Retry-After says when to try again"
         return usual
@@ -116,7 +125,13 @@ BODY_NAMES = {
     "plan": "DeployRequest",
     "rollback": "RollbackRequest",
     "abort": "AbortRequest",
+    "change": "ChangeRequest",
     "restart": "RestartRequest",
+    "stop": "StopRequest",
+    "start": "StartRequest",
+    "pin": "PinRequest",
+    "unpin": "UnpinRequest",
+    "prune": "PruneRequest",
     "scale": "ScaleRequest",
 }
 
@@ -126,6 +141,7 @@ _CHANGE = {
     409: "DEPLOYMENT_IN_PROGRESS",
     500: "DEPLOYMENT_FAILED or HEALTH_CHECK_FAILED",
 }
+_KEPT = {400: f"BACKUP_NOT_FOUND: there is no such kept release; or {_SPEC}: malformed body"}
 _STEER = {400: f"{_SPEC}: the rollout is past what was asked for, or the body is malformed"}
 
 # To add an endpoint: a function in a file of its noun, a row here (fixed paths before those with a name, the busy ones
@@ -137,7 +153,9 @@ ROUTES: tuple[Row, ...] = (
         {201: schemas.DeployResult, 202: schemas.Rollout},
         {400: f"{_SPEC}, ARTIFACT_NOT_FOUND or DEPENDENCY_FAILED", 409: "DEPLOYMENT_IN_PROGRESS",
          500: "DEPLOYMENT_FAILED, HEALTH_CHECK_FAILED, HOOK_FAILED, DEPENDENCY_FAILED or DEPLOYMENT_ABORTED"},
-        headers=_ASYNC),
+        headers=(*_ASYNC, _ABSENT)),
+    Row("PATCH", _ONE, changes.change, None, "Change a deployment without a new artifact",
+        {200: schemas.DeployResult, 202: schemas.Rollout}, _CHANGE, headers=_ASYNC),
     Row("GET", _ROOT, deployments.list_deployments, "list", "List deployments", {200: schemas.Deployments},
         {400: f"{_SPEC}: a query parameter is not valid"}),
     Row("POST", f"{_ROOT}/validate", deployments.validate, None, "Validate a deployment",
@@ -147,25 +165,35 @@ ROUTES: tuple[Row, ...] = (
     Row("POST", f"{_ONE}/rollback", deployments.rollback, None, "Roll back to a kept release",
         {200: schemas.RollbackResult, 202: schemas.Rollout},
         {400: f"BACKUP_NOT_FOUND, or {_SPEC}: malformed body", 500: "ROLLBACK_FAILED"}, headers=_ASYNC),
-    Row("POST", f"{_ONE}/restart", deployments.restart, None, "Restart all instances, rolling",
+    Row("POST", f"{_ONE}/restart", changes.restart, None, "Restart all instances, rolling",
         {200: schemas.DeployResult, 202: schemas.Rollout}, _CHANGE, headers=_ASYNC),
-    Row("POST", f"{_ONE}/scale", deployments.scale, None, "Change the number of instances",
+    Row("POST", f"{_ONE}/scale", changes.scale, None, "Change the number of instances",
+        {200: schemas.DeployResult, 202: schemas.Rollout}, _CHANGE, headers=_ASYNC),
+    Row("POST", f"{_ONE}/stop", changes.stop, None, "Stop all instances",
+        {200: schemas.DeployResult, 202: schemas.Rollout}, _CHANGE, headers=_ASYNC),
+    Row("POST", f"{_ONE}/start", changes.start, None, "Start what was stopped",
         {200: schemas.DeployResult, 202: schemas.Rollout}, _CHANGE, headers=_ASYNC),
     Row("GET", f"{_ONE}/health", deployments.health, "status", "Check health now", {200: schemas.Health}),
     Row("DELETE", _ONE, deployments.delete, None, "Delete a deployment", {200: schemas.Message},
-        {400: f"{_SPEC}: a query parameter is not valid", 409: "DEPLOYMENT_IN_PROGRESS"}),
+        {400: f"{_SPEC}: a query parameter is not valid", 409: "DEPLOYMENT_IN_PROGRESS"}, headers=_GUARDED),
     Row("GET", f"{_ONE}/rollouts", rollouts.list_rollouts, None, "List rollouts", {200: schemas.Rollouts},
         {400: f"{_SPEC}: a query parameter is not valid"}, tag="rollouts"),
     Row("GET", _ROLLOUT, rollouts.rollout, None, "Get a rollout", {200: schemas.Rollout}, tag="rollouts"),
     Row("POST", f"{_ROLLOUT}/abort", rollouts.abort, None, "Abort a rollout", {200: schemas.Rollout}, _STEER,
-        tag="rollouts"),
+        tag="rollouts", headers=_GUARDED),
     Row("POST", f"{_ROLLOUT}/pause", rollouts.pause, None, "Pause a rollout", {200: schemas.Rollout}, _STEER,
-        tag="rollouts"),
+        tag="rollouts", headers=_GUARDED),
     Row("POST", f"{_ROLLOUT}/resume", rollouts.resume, None, "Resume a rollout", {200: schemas.Rollout}, _STEER,
-        tag="rollouts"),
+        tag="rollouts", headers=_GUARDED),
     Row("POST", f"{_ROLLOUT}/promote", rollouts.promote, None, "Promote a rollout", {200: schemas.Rollout}, _STEER,
-        tag="rollouts"),
-    Row("GET", f"{_ONE}/releases", deployments.releases, None, "List releases", {200: schemas.Releases}),
+        tag="rollouts", headers=_GUARDED),
+    Row("GET", f"{_ONE}/releases", releases.releases, None, "List releases", {200: schemas.Releases}, tag="releases"),
+    Row("POST", f"{_RELEASE}/pin", releases.pin, None, "Keep a release for good", {200: schemas.Release}, _KEPT,
+        tag="releases", headers=_GUARDED),
+    Row("POST", f"{_RELEASE}/unpin", releases.unpin, None, "Let a release be pruned", {200: schemas.Release}, _KEPT,
+        tag="releases", headers=_GUARDED),
+    Row("POST", f"{_ONE}/prune", releases.prune, None, "Remove old releases now", {200: schemas.Pruned},
+        {400: f"{_SPEC}: malformed body", 409: "DEPLOYMENT_IN_PROGRESS"}, tag="releases", headers=_GUARDED),
     Row("GET", f"{_ONE}/events", events.list_events, None, "List events", {200: schemas.Events},
         {400: f"{_SPEC}: a query parameter is not valid"}, tag="events and logs"),
     Row("GET", f"{_ONE}/logs", logs.logs, None, "Read or follow the output of instances", {200: schemas.Logs},

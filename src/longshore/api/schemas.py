@@ -149,6 +149,8 @@ class Status(BaseModel):
     previous_version: str
     port: Annotated[int | None, Field(examples=[8080], description="the public port")]
     rollout_id: Annotated[str | None, Field(description="the rollout in progress")]
+    revision: Annotated[int, Field(examples=[7], description="what If-Match is compared with")]
+    stopped: Annotated[bool, Field(description="nothing runs until it is started, deployed or rolled back")]
 
 
 class Summary(BaseModel):
@@ -217,10 +219,17 @@ class Release(BaseModel):
     strategy: StrategyLiteral
     created_at: Instant
     healthy_at: Annotated[Instant | None, Field(description="when it was first committed; null: never")]
+    pinned: Annotated[bool, Field(description="it is never pruned")]
+    pinned_reason: str
 
 
 class Releases(BaseModel):
     releases: list[Release]
+
+
+class Pruned(BaseModel):
+    removed: Annotated[list[str], Field(examples=[["1.3.0", "1.2.9"]])]
+    freed_bytes: int
 
 
 class LogLine(BaseModel):

@@ -16,10 +16,11 @@ from starlette.responses import Response
 
 from longshore.api.context import Api, api_of, caller_of
 from longshore.api.problems import json_response
+from longshore.api.terms import terms_of
 from longshore.api.wire import rollout_failure, rollout_json, step_json
 from longshore.errors import InternalError, Issue, SpecInvalid
 from longshore.model import Rollout
-from longshore.rollout.request import Once
+from longshore.rollout.terms import Once, Terms
 
 T = TypeVar("T")
 
@@ -67,7 +68,7 @@ async def unless_stopping(api: Api, work: Coroutine[Any, Any, T]) -> T:
 async def start_once(
     request: Request,
     body: Any,
-    start: Callable[[Once | None], Awaitable[Rollout]],
+    start: Callable[[Terms], Awaitable[Rollout]],
     counted: Callable[[], None] = lambda: None,
 ) -> str:
     """Id of the rollout that `start` began, or that an earlier request with the same Idempotency-Key did.
@@ -78,7 +79,7 @@ async def start_once(
     key = request.headers.get("idempotency-key")
     if key is None:
         counted()
-        return await _begin(api, start(None))
+        return await _begin(api, start(terms_of(request)))
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         counted()
         raise SpecInvalid(
@@ -94,7 +95,7 @@ async def start_once(
         if earlier is not None:
             return earlier
         counted()
-        return await _begin(api, start(once))
+        return await _begin(api, start(terms_of(request, once)))
 
 
 async def answer(request: Request, rollout_id: str, name: str, succeeded: Callable[[Rollout], Response]) -> Response:

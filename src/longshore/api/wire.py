@@ -198,6 +198,8 @@ def status_json(status: Status) -> Json:
         "previous_version": deployment.previous_version or "",
         "port": deployment.public_port,
         "rollout_id": rollout.id if rollout is not None else None,
+        "revision": deployment.revision,
+        "stopped": deployment.stopped,
     }
 
 
@@ -250,6 +252,8 @@ def release_json(release: Release, deployment: Deployment) -> Json:
         "strategy": release.spec.strategy,
         "created_at": instant(release.created_at),
         "healthy_at": _instant_or_null(release.healthy_at),
+        "pinned": release.pinned is not None,
+        "pinned_reason": release.pinned or "",
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +26,7 @@ from longshore.api.kinds import (
 from longshore.errors import Issue
 from longshore.model import STRATEGY_NAMES, CanaryStep, Recreate
 from longshore.rollout.request import Request
+from longshore.rollout.specs import FIXED
 
 NAME_PATTERN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 VERSION_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"
@@ -109,6 +112,8 @@ _RESOURCES = Group(
     }
 )
 
+_VARIABLES = StringMap(r"[A-Za-z_][A-Za-z0-9_]{0,255}", "use the name of an environment variable")
+
 # To add a field: a line here, the attribute in model.Spec, a row of the table in docs/api.md. The parser, the OpenAPI
 # schema and tests/unit/api/test_wire_request.py then cover it by themselves.
 # `blank` marks the optional strings of the seed contract, for which "" means "not given".
@@ -143,7 +148,7 @@ DEPLOY_FIELDS: dict[str, Field] = {
     "command": Field(Argv(), "What an instance runs: a shell line or an argument vector.", "./server --port $PORT"),
     "port": Field(Count(1, 65535), "The public port, where health_check_url does not name it.", 8080),
     "configuration": Field(
-        StringMap(r"[A-Za-z_][A-Za-z0-9_]{0,255}", "use the name of an environment variable"),
+        _VARIABLES,
         "Environment variables of the application; secret-looking ones are masked wherever shown.",
         {"LOG_LEVEL": "info"},
     ),
@@ -214,6 +219,40 @@ def parse_request(body: object, *, require: tuple[str, ...] = REQUIRED) -> Reque
     return Request(patch, tuple(issues))
 
 
+#: what a change may patch: everything that is not the artifact's own or its place's
+CHANGE_FIELDS: dict[str, Field] = {
+    **{name: field for name, field in DEPLOY_FIELDS.items() if name not in FIXED},
+    "configuration": replace(DEPLOY_FIELDS["configuration"], kind=replace(_VARIABLES, removable=True)),
+}
+
+
+def parse_change(body: object) -> Request:
+    """Read the merge patch of a change: null takes a field back to its default, a variable out of `configuration`."""
+    issues: list[Issue] = []
+    given = body if isinstance(body, dict) else {}
+    for name in sorted(FIXED & given.keys()):
+        issues.append(Issue(name, "cannot be changed without its artifact: deploy that, with the new value"))
+    if "command" in given and given["command"] is None:
+        issues.append(Issue("command", "only an artifact says what else could run: deploy it without a command"))
+    if isinstance(body, dict):
+        body = {name: value for name, value in body.items() if name not in FIXED}
+    patch = Group(CHANGE_FIELDS).read(body, "", issues)
+    if patch is UNREADABLE:
+        return Request({}, tuple(issues))
+    if "configuration" in patch:
+        patch["configuration"] = {key: value for key, value in patch["configuration"].items() if value is not None}
+    return Request(patch, tuple(issues), frozenset(_nulls(given)))
+
+
+def _nulls(given: dict[str, Any], above: str = "") -> Iterator[str]:
+    """Dotted paths of what is null."""
+    for key, value in given.items():
+        if value is None:
+            yield f"{above}{key}"
+        elif isinstance(value, dict):
+            yield from _nulls(value, f"{above}{key}.")
+
+
 _ROLLBACK = Group(
     {
         "version": Field(
@@ -230,7 +269,13 @@ BODIES: dict[str, Group] = {
     "plan": deploy_group(),
     "rollback": _ROLLBACK,
     "abort": _ABORT,
+    "change": Group(CHANGE_FIELDS),
     "restart": Group({}),
+    "stop": Group({}),
+    "start": Group({}),
+    "pin": Group({"reason": Field(Text(longest=500), "Why, for the list.", "before the new schema", blank=True)}),
+    "unpin": Group({}),
+    "prune": Group({"keep": Field(Count(1, 1000), "Newest releases to keep; missing: what the manager keeps.", 3)}),
     "scale": Group({"replicas": Field(REPLICAS, "Instances to run.", 5)}, require=("replicas",)),
 }
 

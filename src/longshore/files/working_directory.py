@@ -144,6 +144,29 @@ class WorkingDirectory:
                 self._publish(place, version, facts)
             return Unpacked(path, sha256, facts.size_bytes)
 
+    def copy_release(self, source: str, version: str, owner: tuple[int, int] | None) -> Unpacked:
+        """Make `releases/VERSION` a copy of a complete release as it stands, links into `shared` included.
+
+        Complete or not at all; harmless when it is there already. Raises FilesError, also where it would not fit.
+        """
+        path, origin = self._release_path(version), self._release_path(source)
+        with explained(self.path):
+            if kept := self.release(version):
+                return kept
+            facts = self._records.release(source)
+            if facts is None or not origin.is_dir():
+                raise FilesError(f"{str(origin)!r} is no complete release: somebody has deleted it")
+            self._check_room(size_of(origin), f"release {source}")
+            with staging(self.releases, version) as place:
+                for name in sorted(entry.name for entry in origin.iterdir()):
+                    copy_as_is(origin / name, place / name, self.path)
+                if owner is not None:
+                    chown_tree(place, owner)
+                sync_tree(place)
+                copied = ReleaseFacts(facts.sha256, size_of(place), facts.shared_paths)
+                self._publish(place, version, copied)
+        return Unpacked(path, copied.sha256, copied.size_bytes)
+
     def release(self, version: str) -> Unpacked | None:
         """The complete release of that version; None: there is none."""
         path = self._release_path(version)
@@ -327,13 +350,15 @@ class WorkingDirectory:
             raise
         sync_path(self.releases)
 
-    def _copy_found(self, names: Sequence[str], version: str) -> None:
-        need, free = sum(size_of(self.path / name) for name in names), self.free_bytes()
-        if need > free:
+    def _check_room(self, need: int, what: str) -> None:
+        if need > (free := self.free_bytes()):
             raise FilesError(
-                f"{str(self.path)!r} holds {need} bytes that are to be kept as {version!r}, but only {free} are free "
-                "there: free space, or choose another working_directory"
+                f"{what} takes {need} bytes to copy, but only {free} are free there: free space, or choose another "
+                "working_directory"
             )
+
+    def _copy_found(self, names: Sequence[str], version: str) -> None:
+        self._check_room(sum(size_of(self.path / name) for name in names), f"what {str(self.path)!r} holds")
         with staging(self.releases, version) as place:
             for name in names:
                 copy_as_is(self.path / name, place / name, self.path)

@@ -15,7 +15,7 @@ class Inventory:
         self._instances: dict[str, list[Instance]] = {}
         #: what the above is as of, of the store's `changes`
         self._seen = -1
-        #: deployment → revision of the store, spec of what is committed
+        #: deployment → stamp of the store, spec of what is committed
         self._specs: dict[str, tuple[int, Spec | None]] = {}
 
     def refresh(self) -> bool:
@@ -43,12 +43,12 @@ class Inventory:
 
     def committed(self, deployment: Deployment) -> Spec | None:
         """The spec of what is committed; None: nothing is."""
-        revision = self._store.revision(deployment.name)
+        stamp = self._store.stamp(deployment.name)
         known = self._specs.get(deployment.name)
-        if known is None or known[0] != revision:
+        if known is None or known[0] != stamp:
             release = (
                 self._store.release(deployment.name, deployment.current_version) if deployment.current_version else None
             )
-            known = (revision, release.spec if release is not None else None)
+            known = (stamp, release.spec if release is not None else None)
             self._specs[deployment.name] = known
         return known[1]

@@ -31,6 +31,7 @@ def write_commit(store: Store, rollout: Rollout, step: Commit, now: float) -> No
             current_version=step.version,
             previous_version=_previous(store, rollout, deployment.current_version, deployment.previous_version),
             instances=step.instances,
+            stopped=rollout.kind is RolloutKind.stop,
         )
     )
 

@@ -39,6 +39,9 @@ _DONE = {
     RolloutKind.rollback: "Rolled back",
     RolloutKind.restart: "Restarted",
     RolloutKind.scale: "Scaled",
+    RolloutKind.change: "Changed",
+    RolloutKind.stop: "Stopped",
+    RolloutKind.start: "Started",
 }
 
 
@@ -154,7 +157,8 @@ class Engine:
 
     async def _fail(self, journal: Journal, plan: Plan, error: Exception) -> Rollout:
         failure = describe(journal.rollout, error)
-        holds = journal.rollout.kind is RolloutKind.deploy and not journal.rollout.spec.rollback_on_failure
+        new = journal.rollout.kind in (RolloutKind.deploy, RolloutKind.change)
+        holds = new and not journal.rollout.spec.rollback_on_failure
         if holds and failure.code != RolloutAborted.code:
             journal.move(
                 RolloutStatus.held,

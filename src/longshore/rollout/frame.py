@@ -7,11 +7,13 @@ from longshore.rollout.plan import Plan, Step, View
 from longshore.rollout.scaling import scale
 from longshore.rollout.steps.artifact import FetchArtifact
 from longshore.rollout.steps.backup import CreateBackup
+from longshore.rollout.steps.copy_release import CopyRelease
 from longshore.rollout.steps.dependencies import CheckDependencies
 from longshore.rollout.steps.health import HealthCheck
 from longshore.rollout.steps.hooks import RunHooks
 from longshore.rollout.steps.instances import RetireInstances
 from longshore.rollout.steps.release import Commit, Prune, SwitchCurrent
+from longshore.rollout.stopping import stop
 from longshore.rollout.strategies import STRATEGIES, parts
 
 
@@ -21,12 +23,14 @@ def plan_rollout(view: View, spec: Spec, strategy: StrategyName | None = None, *
     match view.kind:
         case RolloutKind.scale:
             return bare(scale(view, spec))
-        case RolloutKind.restart:
+        case RolloutKind.restart | RolloutKind.start:
             return bare(STRATEGIES[strategy].plan(view, spec))
+        case RolloutKind.stop:
+            return Plan(tuple(stop(view, spec)))
         case RolloutKind.rollback if view.current is not None and view.current.version == spec.version:
             # An aborted or held rollout has been undone before this: what serves is what was asked for.
             return bare([parts.commit(view, spec, parts.ids(view.serving))])
-        case RolloutKind.deploy | RolloutKind.rollback:
+        case RolloutKind.deploy | RolloutKind.rollback | RolloutKind.change:
             steps = STRATEGIES[strategy].plan(view, spec) if view.runs else files_only(view, spec)
             return frame(steps, view, spec, keep_releases=keep_releases)
 
@@ -57,7 +61,7 @@ def frame(steps: list[Step], view: View, spec: Spec, *, keep_releases: int) -> P
     current = view.current.version if view.current else None
     before: list[Step] = [
         CheckDependencies(spec.dependencies),
-        FetchArtifact(spec.version, spec.artifact_path, view.sha256, view.command, view.fetch),
+        _release(view, spec),
         CreateBackup(current, view.directory_is_foreign),
         RunHooks("pre_deploy", spec.pre_deploy_hooks, tolerant=False, name="pre_deploy_hooks"),
     ]
@@ -72,6 +76,13 @@ def frame(steps: list[Step], view: View, spec: Spec, *, keep_releases: int) -> P
     ]
     after = (*_retire_leftover(view), Prune(keep_releases))
     return Plan((*before, *steps[:at], *verified, commit, *steps[at + 1 :], *after))
+
+
+def _release(view: View, spec: Spec) -> Step:
+    """What makes the release stand in its directory."""
+    if view.source is not None:
+        return CopyRelease(spec.version, view.source.version)
+    return FetchArtifact(spec.version, spec.artifact_path, view.sha256, view.command, view.fetch)
 
 
 def _commit(steps: list[Step]) -> tuple[int, Commit]:

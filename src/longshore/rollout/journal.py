@@ -67,6 +67,8 @@ class Journal:
         with self._world.store.transaction():
             self.rollout = self._world.store.set_status(self.rollout, status, message=message, failure=failure)
             over = not status.is_open
+            if over or status is RolloutStatus.committed:
+                self._world.store.count_change(self.rollout.deployment, self.rollout.requested_by)
             if over:
                 outcome = "success" if status is RolloutStatus.succeeded else "failed"
                 self._send("rollout", outcome, message or self.rollout.message, 100, last=True)

@@ -7,7 +7,7 @@ import hashlib
 
 from longshore.artifacts.base import Scan
 from longshore.artifacts.command import resolve_command
-from longshore.model import Deployment, ReleaseState, Rollout, RolloutKind, Spec
+from longshore.model import Deployment, Release, ReleaseState, Rollout, RolloutKind, Spec
 from longshore.rollout.plan import View
 from longshore.rollout.world import World
 
@@ -17,11 +17,13 @@ async def observe(
     rollout: Rollout,
     *,
     scan: Scan | None,
+    source: Release | None = None,
     routed: bool,
 ) -> View:
     """What is there, for the strategy of `rollout`.
 
-    scan    of the artifact; None for a rollback, whose release is kept
+    scan    of the artifact; None where the release is kept, or copied from `source`
+    source  the release that a change takes its files from
     routed  the environment has a router
     """
     store, spec = world.store, rollout.spec
@@ -30,7 +32,9 @@ async def observe(
     current = store.release(deployment.name, deployment.current_version) if deployment.current_version else None
     wanted = store.release(deployment.name, rollout.version)
     kept = wanted is not None and wanted.state is ReleaseState.kept
-    if kept and (spec.command is None or scan is None):
+    if source is not None:
+        command = spec.command if spec.command is not None else source.command
+    elif kept and (spec.command is None or scan is None):
         assert wanted is not None
         command = wanted.command
     else:
@@ -66,6 +70,7 @@ async def observe(
         routed=routed and command is not None and spec.public_port is not None,
         directory_is_foreign=current is None and await asyncio.to_thread(directory.is_foreign),
         fetch=not kept,
+        source=source,
         sha256=scan.sha256 if scan is not None else "",
         command=command,
     )

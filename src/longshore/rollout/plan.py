@@ -49,6 +49,8 @@ class View:
     directory_is_foreign: bool = False
     #: the wanted release is to be fetched (a deploy of what is not kept yet)
     fetch: bool = True
+    #: the kept release whose files the wanted one takes (a change of everything else)
+    source: Release | None = None
     sha256: str = ""
     command: str | tuple[str, ...] | None = None
 

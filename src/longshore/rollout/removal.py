@@ -8,21 +8,26 @@ from dataclasses import replace
 from pathlib import Path
 
 from longshore.model import Deployment
+from longshore.rollout.status import get_deployment
+from longshore.rollout.terms import Terms
 from longshore.rollout.world import World
 from longshore.store.rollouts import in_progress
 
 
-def begin_removal(world: World, deployment: Deployment, *, keep_files: bool) -> Deployment:
+def begin_removal(world: World, name: str, terms: Terms, *, keep_files: bool) -> Deployment:
     """Write down that it is to go, before anything is done: whoever is killed from here on, the next one goes on.
 
     keep_files   leave releases/, current and shared/ on disk; logs go in any case
-    Raises       DeploymentInProgress while a rollout is open
+    Raises       DeploymentNotFound, PreconditionFailed, DeploymentInProgress while a rollout is open
     """
     with world.store.transaction():
+        deployment = get_deployment(world, name)
+        terms.hold_for(name, deployment)
         if (holder := world.store.open_rollout_of(deployment.name)) is not None:
             raise in_progress(holder)
         marked = replace(deployment, deleting="keep_files" if keep_files else "all")
         world.store.save_deployment(marked)
+        world.store.count_change(name, terms.caller)
     return marked
 
 

@@ -15,16 +15,10 @@ class Request:
 
     fields   only what the client gave and what is well-typed, in model units: durations float seconds, sizes bytes,
              lists as tuples, nested groups as patches such as `{"health_check": {"interval": 2.0}}`
+    dropped  dotted paths of what a change takes back to its default (null in the merge patch)
     issues   every problem of shape, with dotted field paths; with any of them the request is refused
     """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Once:
-    """An Idempotency-Key of a caller's. The transaction that opens a rollout binds it, so that it opens one at most."""
-
-    caller: str
-    key: str
+    dropped: frozenset[str] = frozenset()

@@ -20,7 +20,7 @@ from longshore.artifacts.base import Scan
 from longshore.drivers.base import DriverError
 from longshore.errors import DeploymentInProgress, InternalError, LongshoreError, NotFound, RolloutFailed, SpecInvalid
 from longshore.files import FilesError
-from longshore.model import Deployment, Rollout, RolloutKind, RolloutStatus, Spec, StrategyName
+from longshore.model import Deployment, Release, Rollout, RolloutKind, RolloutStatus, Spec, StrategyName
 from longshore.rollout.control import Control
 from longshore.rollout.engine import Engine, describe
 from longshore.rollout.frame import plan_rollout
@@ -28,8 +28,8 @@ from longshore.rollout.journal import Journal
 from longshore.rollout.observe import observe
 from longshore.rollout.plan import Plan, decode_plan, encode_plan
 from longshore.rollout.removal import finish_removal
-from longshore.rollout.request import Once
 from longshore.rollout.steps import STEPS
+from longshore.rollout.terms import Terms
 from longshore.rollout.world import World
 from longshore.routers.base import RouterError
 from longshore.settings import Settings
@@ -76,21 +76,22 @@ class Runner:
         self,
         spec: Spec,
         kind: RolloutKind,
-        caller: str,
+        terms: Terms,
         *,
         strategy: StrategyName | None = None,
         runs: bool = True,
-        once: Once | None = None,
     ) -> Rollout:
-        """Insert the rollout as the deployment's one open one. Raises DeploymentInProgress, SpecInvalid.
+        """Insert the rollout as the deployment's one open one.
 
+        terms      its `once` stands for this rollout from now on, whatever happens to who asked
         strategy   where it is not the spec's own
         runs       False: files only, so a port that the spec names is not this deployment's
-        once       what stands for this rollout from now on, whatever happens to who asked
+        Raises     DeploymentInProgress, PreconditionFailed, SpecInvalid
         """
         store, now = self._world.store, self._world.clock.now()
         with store.transaction():
             deployment = store.deployment(spec.name)
+            terms.hold_for(spec.name, deployment)
             if deployment is not None and deployment.deleting is not None:
                 raise DeploymentInProgress(
                     f"{spec.name} is being deleted: wait until it is gone.", deployment=spec.name, cause="deletion"
@@ -126,18 +127,20 @@ class Runner:
                     strategy=strategy or spec.strategy,
                     status=RolloutStatus.running,
                     spec=spec,
-                    requested_by=caller,
+                    requested_by=terms.caller,
                     started_at=now,
+                    override=terms.override,
                 )
             )
-            if once is not None:
-                store.remember_key(once.caller, once.key, "", rollout.id)
-            Journal(self._world, rollout, None).event("info", f"{caller} started a {_called(rollout)}")
+            store.count_change(spec.name, terms.caller)
+            if terms.once is not None:
+                store.remember_key(terms.once.caller, terms.once.key, "", rollout.id)
+            Journal(self._world, rollout, None).event("info", f"{terms.caller} started a {_called(rollout)}")
         return rollout
 
-    def own(self, rollout: Rollout, scan: Scan | None) -> None:
-        """Run it, as the manager's own. scan: of the artifact; None for a rollback."""
-        self._adopt(rollout, self._drive(rollout, scan))
+    def own(self, rollout: Rollout, scan: Scan | None = None, source: Release | None = None) -> None:
+        """Run it, as the manager's own. scan: of the artifact; source: the release whose files a change takes."""
+        self._adopt(rollout, self._drive(rollout, scan, source))
 
     async def recover(self) -> None:
         """Called once at the start: every rollout that a manager left open is brought to its end by the one rule."""
@@ -209,13 +212,14 @@ class Runner:
         self._running.pop(rollout_id, None)
         self._controls.pop(rollout_id, None)
 
-    async def _drive(self, rollout: Rollout, scan: Scan | None) -> None:
+    async def _drive(self, rollout: Rollout, scan: Scan | None, source: Release | None) -> None:
         try:
             await self._clean_up_after_earlier(rollout)
             view = await observe(
                 self._world,
                 rollout,
                 scan=scan,
+                source=source,
                 routed=self._settings.environment(rollout.spec.environment).router != "none",
             )
             plan = plan_rollout(view, rollout.spec, rollout.strategy, keep_releases=self._world.keep_releases)
@@ -280,6 +284,10 @@ def _called(rollout: Rollout) -> str:
             return f"restart of {rollout.version}"
         case RolloutKind.scale:
             return f"change to {rollout.spec.replicas} replicas"
+        case RolloutKind.change:
+            return f"{rollout.strategy} change to {rollout.version}"
+        case RolloutKind.stop | RolloutKind.start:
+            return f"{rollout.kind} of {rollout.version}"
 
 
 def _interrupted(world: World, rollout: Rollout) -> str:

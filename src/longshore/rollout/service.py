@@ -15,44 +15,35 @@ import builtins
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from longshore.bus import Subscription
-from longshore.errors import (
-    Issue,
-    NotFound,
-    SpecInvalid,
-)
+from longshore.errors import BackupNotFound, DeploymentInProgress, Issue, SpecInvalid
 from longshore.model import (
-    Deployment,
-    Event,
     Health,
-    Instance,
-    Progress,
     Release,
     ReleaseState,
     Rollout,
     RolloutKind,
     RolloutStatus,
     Spec,
-    State,
-    StepRecord,
 )
-from longshore.rollout.checkup import check_up
 from longshore.rollout.frame import plan_rollout
 from longshore.rollout.observe import preview
 from longshore.rollout.preview import changes, describe_plan
+from longshore.rollout.pruning import prune
+from longshore.rollout.queries import Queries
 from longshore.rollout.removal import begin_removal
-from longshore.rollout.reports import HealthReport, Preview, Status, Summary, Validation
-from longshore.rollout.request import Once, Request
+from longshore.rollout.reports import Preview, Validation
+from longshore.rollout.request import Request
 from longshore.rollout.runner import Runner
-from longshore.rollout.specs import resolve
-from longshore.rollout.status import get_deployment, health_of, read_status, summaries
+from longshore.rollout.specs import changed, changed_version, resolve
+from longshore.rollout.status import get_deployment
 from longshore.rollout.targets import kept_release, version_before
+from longshore.rollout.terms import Once, Terms
 from longshore.rollout.validation import Checked, check
 from longshore.rollout.world import World
 from longshore.settings import Environment, Settings
+from longshore.store.rollouts import in_progress
 
 log = logging.getLogger("longshore.service")
 
@@ -60,12 +51,13 @@ log = logging.getLogger("longshore.service")
 KEYS_KEPT_S = 24 * 3600.0
 
 
-class Service:
+class Service(Queries):
     def __init__(
         self, world: World, settings: Settings, defaults: Mapping[str, Mapping[str, Any]], runner: Runner
     ) -> None:
         """defaults: environment → fields of a request, in model units, where neither it nor the release has them."""
-        self._world, self._settings, self._defaults, self._runner = world, settings, defaults, runner
+        super().__init__(world)
+        self._settings, self._defaults, self._runner = settings, defaults, runner
         world.ask_health = self._ask_health
         world.health_now = self.health_now
 
@@ -75,29 +67,29 @@ class Service:
         """What a deploy would refuse and what would surprise. Changes nothing, needs no deployment to exist."""
         return (await self._check(request)).findings.validation
 
-    async def deploy(self, request: Request, *, caller: str, once: Once | None = None) -> Rollout:
-        """Open the rollout and run it as the manager's own. Raises SpecInvalid and its kinds, DeploymentInProgress.
+    async def deploy(self, request: Request, *, terms: Terms) -> Rollout:
+        """Open the rollout and run it as the manager's own.
 
-        once   what idempotency_begin has been asked about: stands for the rollout from the moment it is opened
+        Raises SpecInvalid and its kinds, DeploymentInProgress, PreconditionFailed, as all that follow.
         """
         checked = await self._check(request)
         checked.findings.raise_if_any(checked.spec.name)
-        rollout = self._runner.open(
-            checked.spec, RolloutKind.deploy, caller, runs=checked.command is not None, once=once
-        )
+        rollout = self._runner.open(checked.spec, RolloutKind.deploy, terms, runs=checked.command is not None)
         self._runner.own(rollout, checked.scan)
         return rollout
 
-    async def rollback(self, name: str, version: str | None, *, caller: str, once: Once | None = None) -> Rollout:
+    async def rollback(self, name: str, version: str | None, *, terms: Terms) -> Rollout:
         """Take the deployment to a kept release; a rollout in progress is aborted first.
 
         version   None or "": what served before; where that was a rollout in progress, what serves still
         Raises    DeploymentNotFound, BackupNotFound, SpecInvalid for the version that serves already
         """
-        get_deployment(self._world, name)
+        terms.hold_for(name, get_deployment(self._world, name))
         if version:
             kept_release(self._world, name, version)
-        undone = await self._runner.abort_open(name, f"{caller} asked for a rollback")
+        undone = await self._runner.abort_open(name, f"{terms.caller} asked for a rollback")
+        # What was aborted has moved the revision, and that the caller knew.
+        terms = replace(terms, revision=None)
         deployment, last = get_deployment(self._world, name), self._world.store.last_rollout_of(name)
         # What was held, or could not be undone, is to be cleaned up, just as what was aborted: what serves then stays.
         undone = undone or (last is not None and last.status in (RolloutStatus.held, RolloutStatus.stuck))
@@ -105,7 +97,9 @@ class Service:
             target = kept_release(self._world, name, deployment.current_version)
         elif version and version == deployment.current_version:
             raise SpecInvalid(
-                f"{name} serves {version} already: there is nothing to roll back.",
+                f"{name} is stopped on {version}: start it instead."
+                if deployment.stopped
+                else f"{name} serves {version} already: there is nothing to roll back.",
                 deployment=name,
                 operation="rollback",
                 cause=f"{version} is the committed version",
@@ -114,18 +108,56 @@ class Service:
             target = kept_release(self._world, name, version or version_before(self._world, deployment))
         serving = self._world.store.release(name, deployment.current_version) if deployment.current_version else None
         strategy = serving.spec.strategy if serving is not None else target.spec.strategy
-        rollout = self._runner.open(target.spec, RolloutKind.rollback, caller, strategy=strategy, once=once)
-        self._runner.own(rollout, None)
+        rollout = self._runner.open(target.spec, RolloutKind.rollback, terms, strategy=strategy)
+        self._runner.own(rollout)
         return rollout
 
-    async def restart(self, name: str, *, caller: str, once: Once | None = None) -> Rollout:
+    async def change(self, name: str, request: Request, *, terms: Terms) -> Rollout:
+        """Roll out what serves with another spec: a release of its own, of the same files. Raises SpecInvalid where
+        nothing ever served, or nothing would change."""
+        source = self._committed_release(name, "change")
+        spec = changed(source.spec, request.fields, request.dropped)
+        if spec == source.spec and not request.issues:
+            raise SpecInvalid(f"{name} is like that: nothing would change.", deployment=name, operation="change")
+        taken = {release.version for release in self._world.store.releases(name)}
+        spec = replace(spec, version=changed_version(source.version, taken))
+        checked = await check(self._world, request, spec, self._environment(spec), source=source)
+        checked.findings.raise_if_any(name)
+        if get_deployment(self._world, name).current_version != source.version:
+            raise DeploymentInProgress(f"{name} was changed at the same moment: look at it again.", deployment=name)
+        rollout = self._runner.open(spec, RolloutKind.change, terms, runs=source.runs)
+        self._runner.own(rollout, source=source)
+        return rollout
+
+    # ------------------------------------------------------------------------------------- from day to day
+
+    async def restart(self, name: str, *, terms: Terms) -> Rollout:
         """Replace every instance by a new one of the same release, rolling. Raises SpecInvalid where nothing runs."""
         release = self._running_release(name, "restart")
-        rollout = self._runner.open(release.spec, RolloutKind.restart, caller, strategy="rolling", once=once)
-        self._runner.own(rollout, None)
+        rollout = self._runner.open(release.spec, RolloutKind.restart, terms, strategy="rolling")
+        self._runner.own(rollout)
         return rollout
 
-    async def scale(self, name: str, replicas: int, *, caller: str, once: Once | None = None) -> Rollout:
+    async def stop(self, name: str, *, terms: Terms) -> Rollout:
+        """Stop every instance: clients are answered 503 until the next start, deploy or rollback.
+
+        Raises SpecInvalid where nothing runs.
+        """
+        release = self._running_release(name, "stop")
+        rollout = self._runner.open(release.spec, RolloutKind.stop, terms)
+        self._runner.own(rollout)
+        return rollout
+
+    async def start(self, name: str, *, terms: Terms) -> Rollout:
+        """Start what was stopped. Raises SpecInvalid where it was not."""
+        release = self._committed_release(name, "start")
+        if not get_deployment(self._world, name).stopped:
+            raise SpecInvalid(f"{name} is not stopped: there is nothing to start.", deployment=name, operation="start")
+        rollout = self._runner.open(release.spec, RolloutKind.start, terms, strategy="recreate")
+        self._runner.own(rollout)
+        return rollout
+
+    async def scale(self, name: str, replicas: int, *, terms: Terms) -> Rollout:
         """Start more instances, or retire the newest; those that stay are not touched. replicas: 1 or more.
 
         Raises SpecInvalid where nothing runs or there are as many already.
@@ -135,9 +167,42 @@ class Service:
             raise SpecInvalid(
                 issues=[Issue("replicas", f"{name} has {replicas} already")], deployment=name, operation="scale"
             )
-        rollout = self._runner.open(replace(release.spec, replicas=replicas), RolloutKind.scale, caller, once=once)
-        self._runner.own(rollout, None)
+        rollout = self._runner.open(replace(release.spec, replicas=replicas), RolloutKind.scale, terms)
+        self._runner.own(rollout)
         return rollout
+
+    def pin(self, name: str, version: str, reason: str | None, *, terms: Terms) -> Release:
+        """Never prune that release (reason, "" for none), or as any other one again (None). Raises BackupNotFound."""
+        with self._world.store.transaction():
+            terms.hold_for(name, get_deployment(self._world, name))
+            release = self._world.store.release(name, version)
+            if release is None or release.state is not ReleaseState.kept:
+                raise BackupNotFound(f"{name} keeps no release {version}.", deployment=name, operation="pin")
+            self._world.store.set_pinned(name, version, reason)
+            self._world.store.count_change(name, terms.caller)
+            done = f"unpinned {version}" if reason is None else f"pinned {version}" + (f": {reason}" if reason else "")
+            self._world.event(name, "info", f"{terms.caller} {done}", source="control")
+        return replace(release, pinned=reason)
+
+    async def prune(self, name: str, keep: int | None, *, terms: Terms) -> builtins.list[Release]:
+        """Remove releases beyond the newest `keep` (None: as many as the manager keeps) now. Returns the removed ones.
+
+        Raises DeploymentInProgress while a rollout is open.
+        """
+        with self._world.store.transaction():
+            terms.hold_for(name, get_deployment(self._world, name))
+            if (holder := self._world.store.open_rollout_of(name)) is not None:
+                raise in_progress(holder)
+            self._world.store.count_change(name, terms.caller)
+        keep = self._world.keep_releases if keep is None else keep
+        async with self._world.lock(name):
+            # One may have been opened since, and waits for this lock.
+            opened = self._world.store.open_rollout_of(name)
+            removed = await prune(self._world, name, keep, spare=opened.version if opened is not None else "")
+        if removed:
+            told = ", ".join(release.version for release in removed)
+            self._world.event(name, "info", f"{terms.caller} pruned {told}", source="control")
+        return removed
 
     async def plan(self, request: Request) -> Preview:
         """The steps a deploy would run now, and what it would change. Changes nothing."""
@@ -169,110 +234,41 @@ class Service:
 
     # ------------------------------------------------------------------------------------- steering
 
-    async def abort(self, name: str, rollout_id: str, *, caller: str, reason: str = "") -> Rollout:
+    async def abort(self, name: str, rollout_id: str, *, terms: Terms, reason: str = "") -> Rollout:
         """Unwind it, whatever it is doing; returns when that is over. Refused past the commit, with the reason."""
         rollout = self.rollout(name, rollout_id)
-        why = reason or f"{caller} asked for it"
+        terms.hold_for(name, get_deployment(self._world, name))
+        why = reason or f"{terms.caller} asked for it"
         if not self._world.store.request_abort(rollout, why):
             raise self._too_late(rollout, "abort")
         self._runner.control(rollout).abort(why)
         return await self.outcome(rollout_id)
 
-    async def pause(self, name: str, rollout_id: str, *, caller: str) -> Rollout:
+    async def pause(self, name: str, rollout_id: str, *, terms: Terms) -> Rollout:
         """Stop before the next step, until resume, promote or abort."""
-        rollout = self._steerable(name, rollout_id, "pause")
+        rollout = self._steerable(name, rollout_id, "pause", terms)
         self._runner.control(rollout).pause()
-        self._world.event(name, "info", f"{caller} paused the rollout", source="control", rollout_id=rollout.id)
+        self._told(rollout, f"{terms.caller} paused the rollout")
         return self.rollout(name, rollout_id)
 
-    async def resume(self, name: str, rollout_id: str, *, caller: str) -> Rollout:
-        rollout = self._steerable(name, rollout_id, "resume")
+    async def resume(self, name: str, rollout_id: str, *, terms: Terms) -> Rollout:
+        rollout = self._steerable(name, rollout_id, "resume", terms)
         self._runner.control(rollout).resume()
-        self._world.event(name, "info", f"{caller} resumed the rollout", source="control", rollout_id=rollout.id)
+        self._told(rollout, f"{terms.caller} resumed the rollout")
         return self.rollout(name, rollout_id)
 
-    async def promote(self, name: str, rollout_id: str, *, caller: str) -> Rollout:
+    async def promote(self, name: str, rollout_id: str, *, terms: Terms) -> Rollout:
         """Skip what is left of a canary's pauses."""
-        rollout = self._steerable(name, rollout_id, "promote")
+        rollout = self._steerable(name, rollout_id, "promote", terms)
         self._runner.control(rollout).promote()
-        self._world.event(name, "info", f"{caller} promoted the candidate", source="control", rollout_id=rollout.id)
+        self._told(rollout, f"{terms.caller} promoted the candidate")
         return self.rollout(name, rollout_id)
 
-    async def delete(self, name: str, *, keep_files: bool, caller: str) -> None:
+    async def delete(self, name: str, *, keep_files: bool, terms: Terms) -> None:
         """Stop it and forget it. Raises DeploymentInProgress while a rollout runs."""
-        deployment = begin_removal(self._world, get_deployment(self._world, name), keep_files=keep_files)
+        deployment = begin_removal(self._world, name, terms, keep_files=keep_files)
         await self._runner.remove(deployment)
-        log.info("%s deleted %s", caller, name)
-
-    # ------------------------------------------------------------------------------------- reading
-
-    def status(self, name: str) -> Status:
-        return read_status(self._world, name)
-
-    def revision(self, name: str) -> int:
-        return self._world.store.revision(name)
-
-    def list(
-        self, *, environment: str | None, state: State | None, limit: int, offset: int
-    ) -> tuple[builtins.list[Summary], int]:
-        return summaries(self._world, environment=environment, state=state, limit=limit, offset=offset)
-
-    async def health(self, name: str) -> HealthReport:
-        deployment = get_deployment(self._world, name)
-        return await check_up(self._world, name, self._world.driver_of(deployment.environment))
-
-    def health_now(self, name: str) -> Health:
-        """From what the monitor knows, without asking."""
-        deployment = self._world.store.deployment(name)
-        if deployment is None or deployment.current_version is None:
-            return Health.unhealthy
-        release = self._world.store.release(name, deployment.current_version)
-        last = self._world.store.last_rollout_of(name)
-        return health_of(self._world, deployment, release, last, self._world.store.instances(name))
-
-    def deployment(self, name: str) -> Deployment:
-        return get_deployment(self._world, name)
-
-    def rollout(self, name: str, rollout_id: str) -> Rollout:
-        get_deployment(self._world, name)
-        rollout = self._world.store.rollout(rollout_id)
-        if rollout is None or rollout.deployment != name:
-            raise NotFound(f"{name} has no rollout {rollout_id!r}.", deployment=name, operation="find")
-        return rollout
-
-    def rollouts(self, name: str, *, limit: int, offset: int) -> tuple[builtins.list[Rollout], int]:
-        get_deployment(self._world, name)
-        return self._world.store.rollouts(name, limit=limit, offset=offset)
-
-    def steps(self, rollout_id: str) -> builtins.list[StepRecord]:
-        return self._world.store.journal(rollout_id)
-
-    def progress_pct(self, rollout_id: str) -> int:
-        return self._world.store.progress_pct(rollout_id)
-
-    def releases(self, name: str) -> builtins.list[Release]:
-        get_deployment(self._world, name)
-        return self._world.store.releases(name)
-
-    def events(self, name: str, *, limit: int, before: int | None) -> builtins.list[Event]:
-        get_deployment(self._world, name)
-        return self._world.store.events(name, limit=limit, before=before)
-
-    def instances(self, name: str) -> builtins.list[Instance]:
-        get_deployment(self._world, name)
-        return self._world.store.instances(name)
-
-    def log_path(self, instance: Instance) -> Path:
-        return self._world.instance_log(instance.deployment, instance.id)
-
-    def watch(self, name: str, rollout_id: str | None, after: int) -> Subscription:
-        """Progress of the rollout in progress (or of the last one), then of all that follow."""
-        store = self._world.store
-        last = store.rollout(rollout_id) if rollout_id else store.last_rollout_of(name)
-        history: builtins.list[Progress] = []
-        if last is not None and last.deployment == name:
-            history = store.progress(last.id, after)
-        return self._world.bus.subscribe(name, history)
+        log.info("%s deleted %s", terms.caller, name)
 
     # ------------------------------------------------------------------------------------- idempotency
 
@@ -318,21 +314,34 @@ class Service:
         known = self.health_now(name)
         return known if known is not Health.unknown else (await self.health(name)).overall
 
-    def _running_release(self, name: str, verb: str) -> Release:
-        deployment = get_deployment(self._world, name)
-        version = deployment.current_version
+    def _committed_release(self, name: str, verb: str) -> Release:
+        version = get_deployment(self._world, name).current_version
         release = self._world.store.release(name, version) if version is not None else None
-        if release is None or not release.runs:
+        if release is None:
+            raise SpecInvalid(f"{name} never served, so there is nothing to {verb}.", deployment=name, operation=verb)
+        return release
+
+    def _running_release(self, name: str, verb: str) -> Release:
+        release = self._committed_release(name, verb)
+        if not release.runs:
             raise SpecInvalid(
                 f"{name} has nothing that runs, so there is nothing to {verb}.", deployment=name, operation=verb
             )
+        if get_deployment(self._world, name).stopped:
+            raise SpecInvalid(
+                f"{name} is stopped, so there is nothing to {verb}: start it first.", deployment=name, operation=verb
+            )
         return release
 
-    def _steerable(self, name: str, rollout_id: str, verb: str) -> Rollout:
+    def _steerable(self, name: str, rollout_id: str, verb: str, terms: Terms) -> Rollout:
         rollout = self.rollout(name, rollout_id)
+        terms.hold_for(name, get_deployment(self._world, name))
         if rollout.status not in (RolloutStatus.running, RolloutStatus.paused):
             raise self._too_late(rollout, verb)
         return rollout
+
+    def _told(self, rollout: Rollout, message: str) -> None:
+        self._world.event(rollout.deployment, "info", message, source="control", rollout_id=rollout.id)
 
     def _too_late(self, rollout: Rollout, verb: str) -> SpecInvalid:
         return SpecInvalid(

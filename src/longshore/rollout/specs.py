@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,8 +73,57 @@ def resolve(
     return spec
 
 
+#: what a change cannot touch without the artifact: its files, or where they are
+FIXED = frozenset(
+    {
+        "name",
+        "version",
+        "artifact_path",
+        "artifact_sha256",
+        "environment",
+        "working_directory",
+        "service_name",
+        "shared_paths",
+    }
+)
+_CHANGED = re.compile(r"\+c\d+$")
+
+
+def changed(current: Spec, patch: Mapping[str, Any], dropped: Collection[str]) -> Spec:
+    """The spec after a change without a new artifact.
+
+    patch     well-typed fields, groups as patches (rollout/request.py); `configuration` is a patch as well
+    dropped   dotted paths that go back to the built-in default, or out of `configuration`
+    """
+    default = Spec(current.name, current.version, current.artifact_path)
+    spec = current
+    for path in dropped:
+        group, _, variable = path.partition(".")
+        if group == "configuration" and variable:
+            left = {key: value for key, value in spec.configuration.items() if key != variable}
+            spec = replace(spec, configuration=left)
+        else:
+            spec = _reset(spec, default, path)
+    configuration = {**spec.configuration, **patch.get("configuration", {})}
+    return _patched(spec, {**patch, "configuration": configuration})
+
+
+def changed_version(version: str, taken: Collection[str]) -> str:
+    """The version of a change of this one: `1.4.2+c1`, then `1.4.2+c2`, the next that is not taken."""
+    base = _CHANGED.sub("", version)
+    return next(wanted for number in count(1) if (wanted := f"{base}+c{number}") not in taken)
+
+
 def _named_port(spec: Spec) -> int | None:
     return replace(spec, port=None).public_port
+
+
+def _reset(record: R, default: R, path: str) -> R:
+    """The record with what a dotted path names as it is in `default`."""
+    head, _, rest = path.partition(".")
+    value = getattr(default, head)
+    reset: R = replace(record, **{head: _reset(getattr(record, head), value, rest) if rest else value})
+    return reset
 
 
 def _patched(record: R, patch: Mapping[str, Any]) -> R:

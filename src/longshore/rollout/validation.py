@@ -14,7 +14,7 @@ from longshore.artifacts.stopping import in_thread
 from longshore.errors import ArtifactNotFound, DependencyUnknown, Issue, SpecInvalid
 from longshore.files import PRE_LONGSHORE, FilesError, shared_path_problems
 from longshore.fleet import base_environment
-from longshore.model import Deployment, Health, ReleaseState, Spec
+from longshore.model import Deployment, Health, Release, ReleaseState, Spec
 from longshore.rollout.reports import Validation
 from longshore.rollout.request import Request
 from longshore.rollout.strategies import STRATEGIES
@@ -64,19 +64,28 @@ class Checked:
     command: str | tuple[str, ...] | None = None
 
 
-async def check(world: World, request: Request, spec: Spec, environment: Environment) -> Checked:
-    """Look at everything a deploy of `spec` depends on. Reads only."""
+async def check(
+    world: World, request: Request, spec: Spec, environment: Environment, *, source: Release | None = None
+) -> Checked:
+    """Look at everything a deploy of `spec` depends on. Reads only.
+
+    source  the release whose files a change takes; None: they come from the artifact
+    """
     findings = Findings(spec=list(request.issues))
     bad = {issue.field.partition(".")[0].partition("[")[0] for issue in request.issues}
     deployment = world.store.deployment(spec.name) if "name" not in bad else None
-    scan = await _artifact(world, spec, findings) if "artifact_path" not in bad and spec.artifact_path else None
-    command = resolve_command(spec.command, scan, spec.service_name) if scan is not None else None
+    readable = source is None and "artifact_path" not in bad and spec.artifact_path
+    scan = await _artifact(world, spec, findings) if readable else None
+    command = source.command if source is not None else None
+    if scan is not None:
+        command = resolve_command(spec.command, scan, spec.service_name)
     runs = command is not None or spec.command is not None
     if "version" not in bad and spec.version:
         _version(world, spec, scan, findings)
     if spec.name:
         _place(world, request, spec, deployment, findings)
-        await _disk(world, spec, scan, findings)
+        if (files := source or scan) is not None:
+            await _disk(world, spec, files.size_bytes, findings)
         _dependencies(world, spec, findings)
     _port(world, spec, deployment, findings, runs=runs, environment=environment)
     if "rolling" not in bad:
@@ -181,22 +190,20 @@ def _real(path: str | Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-async def _disk(world: World, spec: Spec, scan: Scan | None, findings: Findings) -> None:
-    if scan is None:
-        return
+async def _disk(world: World, spec: Spec, size_bytes: int, findings: Findings) -> None:
     try:
         free = world.directory(spec.working_directory).free_bytes()
     except FilesError as error:
         findings.refuse("working_directory", str(error))
         return
-    if scan.size_bytes > free:
+    if size_bytes > free:
         findings.refuse(
             "artifact_path",
-            f"unpacks to {scan.size_bytes:,} bytes, but only {free:,} are free where {spec.working_directory!r} is: "
+            f"unpacks to {size_bytes:,} bytes, but only {free:,} are free where {spec.working_directory!r} is: "
             "make room, or choose another working_directory",
         )
-    elif free - scan.size_bytes < NEARLY_FULL:
-        findings.warn("working_directory", f"the disk is nearly full: {free - scan.size_bytes:,} bytes would be left")
+    elif free - size_bytes < NEARLY_FULL:
+        findings.warn("working_directory", f"the disk is nearly full: {free - size_bytes:,} bytes would be left")
 
 
 def _dependencies(world: World, spec: Spec, findings: Findings) -> None:

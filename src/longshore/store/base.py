@@ -14,17 +14,17 @@ class Base:
     clock: Clock
 
     def __init__(self) -> None:
-        self._revisions: dict[str, int] = {}
+        self._stamps: dict[str, int] = {}
         #: grows with every change of anything, and with what touch() is told
         self.changes = 0
 
-    def revision(self, name: str) -> int:
+    def stamp(self, name: str) -> int:
         """Moves whenever something stored about the deployment, or told by touch(), has changed."""
-        return self._revisions.get(name, 0)
+        return self._stamps.get(name, 0)
 
     def touch(self, name: str) -> None:
         """What is shown of this deployment may have changed."""
-        self._revisions[name] = self._revisions.get(name, 0) + 1
+        self._stamps[name] = self._stamps.get(name, 0) + 1
         self.changes += 1
 
     def _write(self, name: str, sql: str, /, **parameters: Any) -> int:

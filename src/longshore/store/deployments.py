@@ -28,14 +28,20 @@ class Deployments(Base):
         return None if row is None else rows.deployment(row)
 
     def save_deployment(self, deployment: Deployment) -> None:
-        """Insert, or replace all that may change. Raises sqlite3.IntegrityError where a directory or port is taken."""
+        """Insert, or replace all that may change but the revision, which moves by count_change() alone.
+
+        Raises sqlite3.IntegrityError where a directory or port is taken.
+        """
         self._write(
             deployment.name,
-            "INSERT INTO deployments VALUES (:name, :environment, :working_directory, :public_port, :current_version, "
-            ":previous_version, :routing, :instances, :deleting, :created_at, :updated_at) "
+            "INSERT INTO deployments (name, environment, working_directory, public_port, current_version, "
+            "previous_version, routing, instances, deleting, stopped, created_at, updated_at) VALUES (:name, "
+            ":environment, :working_directory, :public_port, :current_version, :previous_version, :routing, "
+            ":instances, :deleting, :stopped, :created_at, :updated_at) "
             "ON CONFLICT (name) DO UPDATE SET environment = :environment, working_directory = :working_directory, "
             "public_port = :public_port, current_version = :current_version, previous_version = :previous_version, "
-            "routing = :routing, instances = :instances, deleting = :deleting, updated_at = :updated_at",
+            "routing = :routing, instances = :instances, deleting = :deleting, stopped = :stopped, "
+            "updated_at = :updated_at",
             name=deployment.name,
             environment=deployment.environment,
             working_directory=deployment.working_directory,
@@ -45,8 +51,18 @@ class Deployments(Base):
             routing=codec.encode_routing(deployment.routing),
             instances=json.dumps(deployment.instances),
             deleting=deployment.deleting,
+            stopped=deployment.stopped,
             created_at=deployment.created_at,
             updated_at=self.clock.now(),
+        )
+
+    def count_change(self, name: str, by: str) -> None:
+        """A change that somebody asked for was accepted, or has ended: who looked before has seen something else."""
+        self._write(
+            name,
+            "UPDATE deployments SET revision = revision + 1, changed_by = :by WHERE name = :name",
+            name=name,
+            by=by,
         )
 
     def set_routing(self, name: str, routing: Routing | None) -> None:

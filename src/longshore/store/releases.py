@@ -24,7 +24,8 @@ class Releases(Base):
     def save_release(self, release: Release) -> None:
         self._write(
             release.deployment,
-            "INSERT INTO releases VALUES (:deployment, :version, :sha256, :spec, :command, :path, :size_bytes, :state, "
+            "INSERT INTO releases (deployment, version, sha256, spec, command, path, size_bytes, state, created_at, "
+            "healthy_at) VALUES (:deployment, :version, :sha256, :spec, :command, :path, :size_bytes, :state, "
             ":created_at, :healthy_at) ON CONFLICT (deployment, version) DO UPDATE SET sha256 = :sha256, spec = :spec, "
             "command = :command, path = :path, size_bytes = :size_bytes, state = :state, healthy_at = :healthy_at",
             deployment=release.deployment,
@@ -46,6 +47,16 @@ class Releases(Base):
             deployment=deployment,
             version=version,
             state=state.value,
+        )
+
+    def set_pinned(self, deployment: str, version: str, reason: str | None) -> None:
+        """reason: why it is never to be pruned; None: it may be."""
+        self._write(
+            deployment,
+            "UPDATE releases SET pinned = :reason WHERE deployment = :deployment AND version = :version",
+            deployment=deployment,
+            version=version,
+            reason=reason,
         )
 
     def delete_release(self, deployment: str, version: str) -> None:

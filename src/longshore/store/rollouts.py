@@ -26,8 +26,10 @@ class Rollouts(Base):
             try:
                 self._write(
                     rollout.deployment,
-                    "INSERT INTO rollouts VALUES (:id, :deployment, :number, :kind, :version, :previous_version, "
-                    ":strategy, :status, :spec, NULL, :requested_by, :started_at, NULL, '', NULL, NULL, :epoch)",
+                    "INSERT INTO rollouts (id, deployment, number, kind, version, previous_version, strategy, status, "
+                    "spec, requested_by, started_at, message, epoch, override) VALUES (:id, :deployment, :number, "
+                    ":kind, :version, :previous_version, :strategy, :status, :spec, :requested_by, :started_at, '', "
+                    ":epoch, :override)",
                     id=rollout.id,
                     deployment=rollout.deployment,
                     number=rollout.number,
@@ -40,6 +42,7 @@ class Rollouts(Base):
                     requested_by=rollout.requested_by,
                     started_at=rollout.started_at,
                     epoch=self.db.epoch,
+                    override=rollout.override,
                 )
             except sqlite3.IntegrityError as error:
                 holder = self.open_rollout_of(rollout.deployment)

@@ -35,6 +35,9 @@ def deployment(row: sqlite3.Row) -> Deployment:
         updated_at=row["updated_at"],
         instances=tuple(json.loads(row["instances"])),
         deleting=row["deleting"],
+        stopped=bool(row["stopped"]),
+        revision=row["revision"],
+        changed_by=row["changed_by"],
     )
 
 
@@ -50,6 +53,7 @@ def release(row: sqlite3.Row) -> Release:
         state=ReleaseState(row["state"]),
         created_at=row["created_at"],
         healthy_at=row["healthy_at"],
+        pinned=row["pinned"],
     )
 
 
@@ -86,6 +90,7 @@ def rollout(row: sqlite3.Row) -> Rollout:
         message=row["message"],
         failure=codec.decode_failure(row["failure"]),
         abort_requested=row["abort_requested"],
+        override=row["override"],
     )
 
 

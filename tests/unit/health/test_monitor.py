@@ -15,6 +15,7 @@ from longshore.health.inventory import Inventory
 from longshore.health.mending import BACKOFF_S, CRASH_LOOP
 from longshore.health.monitor import Monitor
 from longshore.model import CanaryStep, InstanceState, RolloutStatus
+from longshore.rollout.terms import Terms
 from support.engine import Ports
 from support.shop import Shop, until
 
@@ -216,7 +217,7 @@ async def test_what_died_during_a_rollout_that_was_undone_is_started_after_it(sh
         await for_a_while(shop, 2)
         shop.driver_world.kill("shop-1-1")
         await for_a_while(shop, 2)
-        await shop.lab.service.abort("shop", rollout.id, caller="ana")
+        await shop.lab.service.abort("shop", rollout.id, terms=Terms("ana"))
         await until(lambda: shop.driver_world.running("1.0") == 2, "both run again")
         await until(lambda: shop.lab.service.status("shop").health == "healthy", "both are ready")
     assert shop.lab.assert_settled(replicas=2) == "1.0"

@@ -15,7 +15,7 @@ from longshore.drivers.mock import MockDriver
 from longshore.health import tidying
 from longshore.health.tidying import Tidying, forget_logs
 from longshore.model import RolloutStatus
-from longshore.rollout.request import Once
+from longshore.rollout.terms import Once, Terms
 from support.shop import Shop
 
 
@@ -53,7 +53,7 @@ async def test_what_is_yet_to_be_undone_or_stands_for_a_key_is_not_forgotten(
     monkeypatch.setattr(tidying, "ROLLOUTS_KEPT", 1)
     once = Once("ana", "k")
     assert shop.lab.service.idempotency_begin(once, "body") is None
-    await shop.outcome(await shop.lab.service.deploy(shop.request("1.0"), caller="ana", once=once))
+    await shop.outcome(await shop.lab.service.deploy(shop.request("1.0"), terms=Terms("ana", once)))
     await shop.deployed("2.0")
     shop.script("3.0", never_ready=True)
     assert (await shop.deploy("3.0", rollback_on_failure=False)).status is RolloutStatus.held

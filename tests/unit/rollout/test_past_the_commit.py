@@ -13,6 +13,7 @@ import pytest
 from longshore.health.monitor import Monitor
 from longshore.model import RolloutStatus
 from longshore.rollout.engine import Engine
+from longshore.rollout.terms import Terms
 from longshore.routers.base import Traffic
 from longshore.routers.mock import MockRouter
 from support.shop import Shop, until
@@ -84,7 +85,7 @@ async def test_a_shift_past_the_commit_is_tried_again(shop: Shop, monkeypatch: p
 async def test_a_warm_set_is_not_stopped_while_it_stands_in_the_routing(shop: Shop, change: str) -> None:
     await shop.deployed("1.0", "2.0", strategy="blue-green")
     if change == "scale":
-        await shop.outcome(await shop.lab.service.scale("shop", 3, caller="ana"))
+        await shop.outcome(await shop.lab.service.scale("shop", 3, terms=Terms("ana")))
     else:
         shop.script("3.0", never_ready=True)
         held = await shop.deploy("3.0", strategy="blue-green", rollback_on_failure=False)

@@ -9,6 +9,7 @@ import pytest
 from longshore.errors import InternalError
 from longshore.model import RolloutKind, RolloutStatus
 from longshore.rollout.strategies import STRATEGIES
+from longshore.rollout.terms import Terms
 from support.shop import Shop, until
 
 
@@ -45,7 +46,7 @@ async def test_one_that_was_paused_is_paused_still_and_goes_on_where_it_was(shop
     shop.script("2.0", start_block="before")
     rollout = await shop.begin("2.0", strategy="rolling")
     await until(lambda: shop.driver_world.blocked("2.0"), "the new one starts")
-    await shop.lab.service.pause("shop", rollout.id, caller="ana")
+    await shop.lab.service.pause("shop", rollout.id, terms=Terms("ana"))
     shop.script("2.0")
     shop.driver_world.unblock("2.0")
     await until(lambda: shop.last().status is RolloutStatus.paused, "it is paused")
@@ -57,7 +58,7 @@ async def test_one_that_was_paused_is_paused_still_and_goes_on_where_it_was(shop
         await asyncio.sleep(0)
     assert shop.last().status is RolloutStatus.paused
     assert shop.steps(rollout) == done
-    await shop.lab.service.resume("shop", rollout.id, caller="ana")
+    await shop.lab.service.resume("shop", rollout.id, terms=Terms("ana"))
     assert (await shop.outcome(rollout)).status is RolloutStatus.succeeded
     assert shop.lab.assert_settled(replicas=2) == "2.0"
 
@@ -67,12 +68,12 @@ async def test_one_that_was_paused_can_be_aborted_after_the_restart(shop: Shop) 
     shop.script("2.0", start_block="before")
     rollout = await shop.begin("2.0", strategy="rolling")
     await until(lambda: shop.driver_world.blocked("2.0"), "the new one starts")
-    await shop.lab.service.pause("shop", rollout.id, caller="ana")
+    await shop.lab.service.pause("shop", rollout.id, terms=Terms("ana"))
     shop.driver_world.unblock("2.0")
     await until(lambda: shop.last().status is RolloutStatus.paused, "it is paused")
     await shop.restart()
     await shop.lab.runner.recover()
-    ended = await shop.lab.service.abort("shop", rollout.id, caller="ana")
+    ended = await shop.lab.service.abort("shop", rollout.id, terms=Terms("ana"))
     assert ended.status is RolloutStatus.unwound
     assert shop.lab.assert_settled(replicas=2) == "1.0"
 
@@ -82,7 +83,7 @@ async def test_an_abort_that_was_asked_for_before_the_restart_is_carried_out(sho
     shop.script("2.0", start_block="before")
     rollout = await shop.begin("2.0", strategy="rolling")
     await until(lambda: shop.driver_world.blocked("2.0"), "the new one starts")
-    await shop.lab.service.pause("shop", rollout.id, caller="ana")
+    await shop.lab.service.pause("shop", rollout.id, terms=Terms("ana"))
     shop.driver_world.unblock("2.0")
     await until(lambda: shop.last().status is RolloutStatus.paused, "it is paused")
     shop.lab.store.request_abort(rollout, "wrong build")

@@ -10,6 +10,7 @@ import pytest
 from longshore.errors import DeploymentInProgress, SpecInvalid
 from longshore.model import CanaryStep, Rollout, RolloutStatus
 from longshore.rollout.strategies import STRATEGIES
+from longshore.rollout.terms import Terms
 from longshore.routers.base import Figures
 from support.shop import Shop, until
 
@@ -188,7 +189,7 @@ async def test_a_canary_waits_for_a_person_and_resume_goes_one_step_on(shop: Sho
     service = shop.lab.service
     for weight in (10, 50, 100):
         await until(lambda w=weight: shop.step_running(f"watch_canary_{w}"), f"it is watched at {weight} %")  # type: ignore[misc]
-        await service.resume("shop", rollout.id, caller="ana")
+        await service.resume("shop", rollout.id, terms=Terms("ana"))
     assert (await shop.outcome(rollout)).status is RolloutStatus.succeeded
 
 
@@ -196,7 +197,7 @@ async def test_promote_skips_every_pause_that_is_left(shop: Shop) -> None:
     await shop.deployed("1.0", **manual(100))
     rollout = await shop.begin("2.0", **manual(10, 50, 100))
     await until(lambda: shop.step_running("watch_canary_10"), "it is watched at 10 %")
-    await shop.lab.service.promote("shop", rollout.id, caller="ana")
+    await shop.lab.service.promote("shop", rollout.id, terms=Terms("ana"))
     assert (await shop.outcome(rollout)).status is RolloutStatus.succeeded
     assert "info: ana promoted the candidate" in shop.events()
 
@@ -206,7 +207,7 @@ async def test_a_canary_aborted_at_any_weight_gives_all_traffic_back(shop: Shop,
     await shop.deployed("1.0", **manual(100))
     rollout = await shop.begin("2.0", **manual(*[w for w in (10, 50, 100) if w >= weight]))
     await until(lambda: shop.step_running(f"watch_canary_{weight}"), "it is watched")
-    ended = await shop.lab.service.abort("shop", rollout.id, caller="ana", reason="wrong build")
+    ended = await shop.lab.service.abort("shop", rollout.id, terms=Terms("ana"), reason="wrong build")
     assert_old_serves(shop, ended, "DEPLOYMENT_ABORTED")
     assert ended.abort_requested == "wrong build"
 
@@ -232,11 +233,11 @@ async def test_pause_is_told_and_resume_too(shop: Shop) -> None:
     shop.script("1.0", start_block="before")
     rollout = await shop.begin("1.0")
     await until(lambda: shop.driver_world.blocked("1.0") == 2, "both are about to start")
-    await shop.lab.service.pause("shop", rollout.id, caller="ben")
+    await shop.lab.service.pause("shop", rollout.id, terms=Terms("ben"))
     shop.driver_world.unblock("1.0")
     await until(lambda: shop.last().status is RolloutStatus.paused, "it is paused")
     assert shop.lab.service.status("shop").state == "deploying"
-    await shop.lab.service.resume("shop", rollout.id, caller="ben")
+    await shop.lab.service.resume("shop", rollout.id, terms=Terms("ben"))
     assert (await shop.outcome(rollout)).status is RolloutStatus.succeeded
     assert "info: ben paused the rollout" in shop.events()
     assert "info: ben resumed the rollout" in shop.events()
@@ -246,7 +247,7 @@ async def test_pause_is_told_and_resume_too(shop: Shop) -> None:
 async def test_what_is_over_cannot_be_steered_any_more(shop: Shop, verb: str) -> None:
     await shop.deployed("1.0")
     with pytest.raises(SpecInvalid, match=f"succeeded: there is nothing left to {verb}. Roll back instead."):
-        await getattr(shop.lab.service, verb)("shop", shop.last().id, caller="ana")
+        await getattr(shop.lab.service, verb)("shop", shop.last().id, terms=Terms("ana"))
 
 
 async def test_who_stops_waiting_changes_nothing(shop: Shop) -> None:

@@ -7,7 +7,7 @@ import pytest
 from longshore.errors import DeploymentNotFound, NotFound, SpecInvalid
 from longshore.model import Health, State
 from longshore.rollout.reports import Replicas
-from longshore.rollout.request import Once
+from longshore.rollout.terms import Once, Terms
 from support.shop import Shop, until
 
 
@@ -72,7 +72,7 @@ async def test_a_warm_set_is_not_counted(shop: Shop) -> None:
 async def test_a_rollback_is_rolling_back(shop: Shop) -> None:
     await shop.deployed("1.0", "2.0", strategy="rolling")
     shop.script("1.0", start_block="before")
-    rollout = await shop.lab.service.rollback("shop", None, caller="ana")
+    rollout = await shop.lab.service.rollback("shop", None, terms=Terms("ana"))
     await until(lambda: shop.driver_world.blocked("1.0"), "it starts")
     assert shop.lab.service.status("shop").state is State.rolling_back
     shop.driver_world.unblock("1.0")
@@ -132,7 +132,7 @@ async def test_a_watcher_gets_the_history_of_the_last_rollout(shop: Shop) -> Non
 async def test_an_idempotency_key_stands_for_one_body_and_one_day(shop: Shop) -> None:
     service, anas, bens = shop.lab.service, Once("ana", "k"), Once("ben", "k")
     assert service.idempotency_begin(anas, "body") is None
-    rollout = await service.deploy(shop.request("1.0"), caller="ana", once=anas)
+    rollout = await service.deploy(shop.request("1.0"), terms=Terms("ana", anas))
     assert service.idempotency_begin(anas, "body") == rollout.id
     with pytest.raises(SpecInvalid, match="used with another body"):
         service.idempotency_begin(anas, "other")
@@ -151,6 +151,6 @@ async def test_an_idempotency_key_is_bound_in_the_transaction_that_opens_its_rol
 
     assert shop.lab.service.idempotency_begin(once, "body") is None
     shop.lab.store.db._on_write = look
-    rollout = await shop.lab.service.deploy(shop.request("1.0"), caller="ana", once=once)
+    rollout = await shop.lab.service.deploy(shop.request("1.0"), terms=Terms("ana", once))
     assert opened[0] == (rollout.id, ("body", rollout.id))
     await shop.outcome(rollout)

@@ -15,6 +15,7 @@ from longshore.drivers.mock import MockDriver
 from longshore.errors import SpecInvalid
 from longshore.model import CanaryStep, RolloutKind, RolloutStatus
 from longshore.rollout.steps.instances import RetireInstances, StartInstances, StopInstances
+from longshore.rollout.terms import Terms
 from longshore.routers.base import Figures
 from support.engine import Directory
 from support.makers import make_spec
@@ -70,7 +71,7 @@ async def test_an_abort_at_the_commit_waits_for_the_link_before_it_is_put_back(
     monkeypatch.setattr(Directory, "set_current", set_current)
     rollout = await shop.begin("2.0")
     await until(begun.is_set, "the link is being switched")
-    aborting = asyncio.ensure_future(shop.lab.service.abort("shop", rollout.id, caller="ana"))
+    aborting = asyncio.ensure_future(shop.lab.service.abort("shop", rollout.id, terms=Terms("ana")))
     for _ in range(20):
         await asyncio.sleep(0)
     go_on.set()

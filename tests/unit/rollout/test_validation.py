@@ -11,6 +11,7 @@ import pytest
 
 from longshore.errors import ArtifactNotFound, DependencyUnknown, Issue, SpecInvalid
 from longshore.rollout.request import Request
+from longshore.rollout.terms import Terms
 from support.engine import PORT, Ports
 from support.makers import make_deployment, make_release, make_spec
 from support.shop import Shop
@@ -80,7 +81,7 @@ async def test_what_a_deploy_would_refuse_is_told_by_its_field(shop: Shop, case:
     assert [i.field for i in found.issues] == [field], found.issues
     assert message in found.issues[0].message
     with pytest.raises(SpecInvalid) as refused:
-        await shop.lab.service.deploy(request, caller="ana")
+        await shop.lab.service.deploy(request, terms=Terms("ana"))
     assert refused.value.issues == found.issues
 
 

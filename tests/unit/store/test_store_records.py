@@ -221,9 +221,9 @@ def test_trimming_keeps_the_newest_events_of_that_deployment_only(store: Store) 
 
 def test_trimming_what_needs_none_writes_nothing(store: Store) -> None:
     store.add_event("shop", "info", "hello", source="test")
-    before = store.revision("shop")
+    before = store.stamp("shop")
     store.trim_events("shop", 1)
-    assert store.revision("shop") == before
+    assert store.stamp("shop") == before
 
 
 # ------------------------------------------------------------------------------------------------- idempotency

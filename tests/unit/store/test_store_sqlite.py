@@ -1,4 +1,4 @@
-"""The file: migrations, transactions, revisions."""
+"""The file: migrations, transactions, stamps."""
 
 from __future__ import annotations
 
@@ -139,19 +139,19 @@ def test_a_database_that_cannot_commit_says_so_and_goes_on(tmp_path: Path) -> No
     store.close()
 
 
-def test_the_revision_moves_with_each_write_about_a_deployment_and_with_no_other(store: Store) -> None:
+def test_the_stamp_moves_with_each_write_about_a_deployment_and_with_no_other(store: Store) -> None:
     store.save_deployment(make_deployment("api"))
-    shop, api, changes = store.revision("shop"), store.revision("api"), store.changes
+    shop, api, changes = store.stamp("shop"), store.stamp("api"), store.changes
     store.add_event("shop", "info", "hello", source="test")
-    assert store.revision("shop") == shop + 1
-    assert store.revision("api") == api
+    assert store.stamp("shop") == shop + 1
+    assert store.stamp("api") == api
     store.touch("api")
-    assert store.revision("api") == api + 1
+    assert store.stamp("api") == api + 1
     assert store.changes == changes + 2
 
 
-def test_the_revision_does_not_move_with_what_is_undone(store: Store) -> None:
-    before = store.revision("shop"), store.changes
+def test_the_stamp_does_not_move_with_what_is_undone(store: Store) -> None:
+    before = store.stamp("shop"), store.changes
 
     def undone() -> None:
         with store.transaction():
@@ -160,4 +160,4 @@ def test_the_revision_does_not_move_with_what_is_undone(store: Store) -> None:
 
     with pytest.raises(RuntimeError):
         undone()
-    assert (store.revision("shop"), store.changes) == before
+    assert (store.stamp("shop"), store.changes) == before

@@ -6,6 +6,7 @@ from longshore.rollout.plan import Step
 from longshore.rollout.steps.artifact import FetchArtifact
 from longshore.rollout.steps.backup import CreateBackup
 from longshore.rollout.steps.canary import WatchCanary
+from longshore.rollout.steps.copy_release import CopyRelease
 from longshore.rollout.steps.dependencies import CheckDependencies
 from longshore.rollout.steps.health import AwaitReady, HealthCheck
 from longshore.rollout.steps.hooks import RunHooks
@@ -19,6 +20,7 @@ from longshore.rollout.steps.traffic import DrainInstances, ShiftTraffic, Verify
 STEPS: dict[str, type[Step]] = {
     "check_dependencies": CheckDependencies,
     "fetch_artifact": FetchArtifact,
+    "copy_release": CopyRelease,
     "create_backup": CreateBackup,
     "run_hooks": RunHooks,
     "start_instances": StartInstances,

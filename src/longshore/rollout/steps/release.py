@@ -9,8 +9,8 @@ from typing import ClassVar
 from longshore.concurrency import to_its_end
 from longshore.errors import RolloutFailed
 from longshore.files import FilesError
-from longshore.model import ReleaseState
 from longshore.rollout.plan import Context, Step
+from longshore.rollout.pruning import prune
 
 
 async def point_current(context: Context, version: str | None) -> str:
@@ -69,7 +69,7 @@ class Commit(Step):
 
 @dataclass(frozen=True)
 class Prune(Step):
-    """Releases beyond the newest `keep` are removed from the disk, never one that serves or may be gone back to."""
+    """Releases beyond the newest `keep` are removed from the disk, but for those in use, pinned or gone back to."""
 
     kind: ClassVar[str] = "prune"
     keep: int
@@ -78,19 +78,7 @@ class Prune(Step):
         return f"remove releases beyond the newest {self.keep}"
 
     async def run(self, context: Context) -> str:
-        store = context.world.store
-        deployment = store.deployment(context.name)
-        assert deployment is not None
-        spared = {deployment.current_version, deployment.previous_version, context.rollout.version}
-        spared |= {instance.version for instance in store.instances(context.name)}
-        kept = [r for r in store.releases(context.name) if r.state is ReleaseState.kept]
-        removed = []
-        for release in kept[self.keep :]:
-            if release.version in spared:
-                continue
-            # First the word, then the deed: a release half removed must never be offered for a rollback.
-            store.set_release_state(context.name, release.version, ReleaseState.pruned)
-            directory = context.world.directory(release.spec.working_directory)
-            await to_its_end(directory.remove_release, release.version)
-            removed.append(release.version)
-        return f"removed {', '.join(removed)}" if removed else f"nothing beyond the newest {self.keep}"
+        removed = await prune(context.world, context.name, self.keep, spare=context.rollout.version)
+        if not removed:
+            return f"nothing beyond the newest {self.keep}"
+        return f"removed {', '.join(release.version for release in removed)}"

@@ -22,7 +22,7 @@ NEEDS: frozenset[str] = frozenset({"weights", "figures"})
 def plan(view: View, spec: Spec) -> list[Step]:
     old, new = parts.ids(view.serving), parts.new_ids(view, spec)
     stable = parts.stable_pool(view)
-    watched = bool(old) and view.kind is RolloutKind.deploy
+    watched = bool(old) and view.kind in (RolloutKind.deploy, RolloutKind.change)
     weights = spec.canary.steps if watched else (CanaryStep(100, 0.0),)
 
     steps, routing, up = list[Step](), view.routing, 0

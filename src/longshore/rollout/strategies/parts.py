@@ -26,8 +26,9 @@ def new_pool(view: View, spec: Spec, instances: Ids) -> Pool:
 
 
 def stable_pool(view: View) -> Pool | None:
-    """The pool that serves now; None where nothing is routed."""
-    return view.routing.stable if view.routing is not None else None
+    """The pool that serves now; None where nothing is routed, or nothing runs because the deployment is stopped."""
+    pool = view.routing.stable if view.routing is not None else None
+    return pool if pool is not None and pool.instances else None
 
 
 def start(version: str, instances: Ids, *, first_slot: int = 0) -> list[Step]:

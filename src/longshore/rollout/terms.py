@@ -1,0 +1,54 @@
+"""On which terms a change is asked for: by whom, against which revision, over what stands in its way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from longshore.errors import PreconditionFailed
+from longshore.model import Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """An Idempotency-Key of a caller's. The transaction that opens a rollout binds it, so that it opens one at most."""
+
+    caller: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What every changing request carries beside what it changes."""
+
+    #: shown as `requested_by`
+    caller: str
+    once: Once | None = None
+    #: the deployment has to be at this one (If-Match); None: at any
+    revision: int | None = None
+    #: nothing may serve under this name yet (If-None-Match: *)
+    absent: bool = False
+    #: why a lock or a freeze window is passed over; None: it is not
+    override: str | None = None
+
+    def hold_for(self, name: str, deployment: Deployment | None) -> None:
+        """Raise PreconditionFailed where the deployment is not what the caller took it for.
+
+        Asked inside the transaction that writes the change, so that of two requests at one revision one is refused.
+        """
+        present = deployment.revision if deployment is not None else 0
+        if self.absent and deployment is not None and deployment.current_version is not None:
+            raise PreconditionFailed(
+                f"{name} exists, and serves {deployment.current_version}: without If-None-Match this would change it.",
+                deployment=name,
+                cause="If-None-Match: *",
+                revision=present,
+            )
+        if self.revision is not None and self.revision != present:
+            by = f", last by {deployment.changed_by}" if deployment is not None and deployment.changed_by else ""
+            raise PreconditionFailed(
+                f"{name} is at revision {present}, not {self.revision}: it was changed in between{by}. Look at it "
+                "again, and ask with its revision of now.",
+                deployment=name,
+                cause=f"If-Match is {self.revision}, the revision {present}",
+                revision=present,
+            )
