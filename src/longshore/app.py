@@ -37,6 +37,7 @@ from longshore.fleet import Fleet
 from longshore.health import probes
 from longshore.health.board import Board
 from longshore.health.monitor import Monitor
+from longshore.health.readiness import Readiness
 from longshore.model import Spec
 from longshore.ports import PortRange
 from longshore.rollout.runner import Runner
@@ -204,7 +205,6 @@ def _world(
         driver_of=driver_of,
         user_of=user_of,
         board=board,
-        prober=probes,
         ports=ports,
         log_path=lambda deployment, instance: logs / deployment / f"{instance}.log",
     )
@@ -214,6 +214,7 @@ def _world(
         bus=bus,
         board=board,
         fleet=fleet,
+        readiness=Readiness(fleet=fleet, store=store, clock=clock, driver_of=driver_of, board=board, prober=probes),
         router=router,
         driver_of=driver_of,
         ports=ports,

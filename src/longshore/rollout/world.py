@@ -16,6 +16,7 @@ from longshore.drivers.base import Driver
 from longshore.files import WorkingDirectory
 from longshore.fleet import Fleet, base_environment
 from longshore.health.board import Board
+from longshore.health.readiness import Readiness
 from longshore.model import Health, Spec
 from longshore.ports import PortRange
 from longshore.routers.base import Router
@@ -34,6 +35,7 @@ class World:
     bus: Bus
     board: Board
     fleet: Fleet
+    readiness: Readiness
     router: Router
     #: environment → what runs its instances
     driver_of: Callable[[str], Driver]
