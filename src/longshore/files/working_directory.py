@@ -30,6 +30,7 @@ from longshore.disk import (
     sync_path,
     sync_tree,
 )
+from longshore.fence import Fence, unfenced
 from longshore.files.claim import claim, disclaim, holder
 from longshore.files.layout import VERSION, check_own_names, check_place, foreign_names
 from longshore.files.records import First, Records, ReleaseFacts
@@ -58,10 +59,12 @@ class WorkingDirectory:
     does not; either way nothing is left behind and what was there stands.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fence: Fence = unfenced) -> None:
+        """fence: passed right before a release or `current` appears, changes or goes"""
         self.path = path
         self.releases = path / "releases"
         self.shared = path / "shared"
+        self._fence = fence
         self._link = path / "current"
         self._own = path / ".longshore"
         self._records = Records(self._own)
@@ -74,6 +77,7 @@ class WorkingDirectory:
         claim(self.path, owner)
 
     def disclaim(self, owner: str) -> None:
+        self._fence()
         disclaim(self.path, owner)
 
     def holder(self) -> str | None:
@@ -160,6 +164,7 @@ class WorkingDirectory:
                 # A first rollout is undone: what was there before is all there is, and is to be taken over next time.
                 # Pruned later on, it is not: the originals may be long out of date by then.
                 self._records.note_first(First(first.found))
+            self._fence()
             if os.path.lexists(path):
                 remove(path)
             self._records.forget_release(version)
@@ -173,6 +178,7 @@ class WorkingDirectory:
             self.set_current(None)
             for place in (self.releases, self._own):
                 if place.exists():
+                    self._fence()
                     shutil.rmtree(place)
             with suppress(OSError):
                 self.shared.rmdir()
@@ -182,6 +188,7 @@ class WorkingDirectory:
         with explained(self.releases):
             if not self.releases.is_dir():
                 return []
+            self._fence()
             swept, busy = sweep(self.releases)
             for version in self._records.noted_versions():
                 if version not in busy and not (self.releases / version).exists():
@@ -209,6 +216,7 @@ class WorkingDirectory:
             if self._link.exists() and not self._link.is_symlink():
                 raise FilesError(f"{str(self._link)!r} is not a link of Longshore's: move it away")
             if version is None:
+                self._fence()
                 self._link.unlink(missing_ok=True)
             elif not self._release_path(version).is_dir():
                 raise FilesError(f"there is no release {version!r} in {str(self.releases)!r} to make the current one")
@@ -216,6 +224,7 @@ class WorkingDirectory:
                 fresh = self._own / "current"
                 fresh.unlink(missing_ok=True)
                 fresh.symlink_to(f"releases/{version}")
+                self._fence()
                 fresh.replace(self._link)
             sync_path(self.path)
 
@@ -291,6 +300,7 @@ class WorkingDirectory:
         return Unpacked(path, facts.sha256, facts.size_bytes)
 
     def _publish(self, place: Path, version: str, facts: ReleaseFacts) -> None:
+        self._fence()
         self._records.note_release(version, facts)
         try:
             place.rename(self.releases / version)

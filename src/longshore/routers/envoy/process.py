@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from longshore.clock import Clock
+from longshore.fence import Fence, unfenced
 from longshore.routers.base import RouterError
 from longshore.routers.envoy.admin import Admin
 from longshore.routers.envoy.locate import check_inotify, envoy_binary
@@ -50,6 +51,7 @@ class EnvoyProcess:
         concurrency: int,
         drain_time_s: int,
         on_end: Callable[[], None],
+        fence: Fence = unfenced,
     ) -> None:
         self.directory = directory
         self.log = directory / "envoy.log"
@@ -63,6 +65,7 @@ class EnvoyProcess:
         self._concurrency = concurrency
         self._drain_time_s = drain_time_s
         self._on_end = on_end
+        self._fence = fence
         self._pidfd: int | None = None
 
     async def find(self) -> bool:
@@ -96,6 +99,7 @@ class EnvoyProcess:
             raise RouterError(f"another Envoy runs on {self.directory}: its lock is taken")
         try:
             socket_path(self.directory)  # its short directory may have gone with an earlier Envoy
+            self._fence()
             self._admin.path.unlink(missing_ok=True)
             self._write_boot()
             log_size = self.log.stat().st_size if self.log.exists() else 0
@@ -109,6 +113,7 @@ class EnvoyProcess:
         """End Envoy, and with it all traffic: SIGTERM, SIGKILL after `bound_s`. Harmless where there is none."""
         if self._pidfd is None or self.pid is None:
             return
+        self._fence()
         pidfd, pid = os.dup(self._pidfd), self.pid
         self.release()
         try:
