@@ -68,7 +68,7 @@ class EnvoyRouter:
         self._files = Files(
             self._directory, self._admin, self._clock, log, lambda since: refusal(log, since, self._clock), fence
         )
-        self._keeper = Keeper(self._files, self._admin, self._clock, on_event)
+        self._keeper = Keeper(self._files, self._admin, self._clock, listen_host, on_event)
         self._process = self._keeper.process = EnvoyProcess(
             self._directory,
             self._admin,
