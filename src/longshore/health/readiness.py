@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from longshore.clock import Clock
@@ -169,6 +169,24 @@ class Readiness:
         if found.state != "exited":
             return None
         return f"instance {id} has ended: {self._ending(instance, found)}"
+
+    async def first_end(self, ids: Iterable[str]) -> str:
+        """Wait, without a bound, until one of these has ended, and say how. For ever where none of them runs."""
+        found = (self._store.instance(id) for id in ids)
+        watched = {
+            asyncio.ensure_future(self._driver_of(self._fleet.spec_of(each).environment).exited(each.handle)): each.id
+            for each in found
+            if each is not None and each.handle is not None
+        }
+        if not watched:
+            await asyncio.Event().wait()
+        try:
+            done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in watched:
+                task.cancel()
+        id = watched[done.pop()]
+        return await self.ended(id) or f"instance {id} has ended"
 
     # ------------------------------------------------------------------------------------------------- private
 

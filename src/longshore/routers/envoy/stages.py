@@ -46,6 +46,8 @@ class Stages:
         self._listen_host = listen_host
         #: deployments whose clusters were changed and not yet seen in effect (the wait was cancelled, or in vain)
         self._unsettled: set[str] = set()
+        #: deployment → cluster → targets that were added and not yet seen healthy, for the wait was cancelled
+        self._cold: dict[str, dict[str, frozenset[Target]]] = {}
 
     # ----------------------------------------------------------------------------------------- what the files hold
 
@@ -72,10 +74,19 @@ class Stages:
 
     async def add(self, move: Move) -> None:
         """Stage 1: everything the traffic needs, beside everything that is there; warm."""
-        await self._put_clusters(move.name, move.union)
-        if move.name in self._unsettled:
-            await self.wait_hosts(move.name, move.union, move.added)
-            self._unsettled.discard(move.name)
+        cold = self._cold.pop(move.name, {})
+        healthy = {
+            name: added | cold.get(name, frozenset()) & frozenset(move.kept[name].targets if name in move.kept else ())
+            for name, added in move.added.items()
+        }
+        try:
+            await self._put_clusters(move.name, move.union)
+            if move.name in self._unsettled:
+                await self.wait_hosts(move.name, move.union, healthy)
+                self._unsettled.discard(move.name)
+        except asyncio.CancelledError:
+            self._cold[move.name] = healthy
+            raise
 
     async def shift(self, name: str, host: Json) -> None:
         """Stage 2: new requests follow the new routes."""
