@@ -6,17 +6,15 @@ lock the data directory → open the store → take over → restore the router 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import pwd
-import secrets
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -29,15 +27,20 @@ from longshore.api.settings import ApiSettings, RateLimits
 from longshore.api.wire_request import parse_request
 from longshore.bus import Bus
 from longshore.clock import SystemClock
-from longshore.data_dir import locked
-from longshore.disk import write_durably
+from longshore.concurrency import beside
+from longshore.data_dir import admin_token, announced, locked
 from longshore.drivers import DRIVERS
 from longshore.drivers.base import Driver
+from longshore.fence import EpochFence, Fence
+from longshore.files import WorkingDirectory
 from longshore.fleet import Fleet
 from longshore.health import probes
 from longshore.health.board import Board
 from longshore.health.monitor import Monitor
+from longshore.health.readiness import Readiness
+from longshore.lifecycle import ending
 from longshore.model import Spec
+from longshore.notify import keep_alive, notify
 from longshore.ports import PortRange
 from longshore.rollout.runner import Runner
 from longshore.rollout.service import Service
@@ -89,17 +92,24 @@ def defaults_of(settings: Settings) -> dict[str, Mapping[str, Any]]:
 
 
 async def serve(settings: Settings, *, on_write: WriteHook | None = None) -> None:
-    """The whole life of a manager."""
-    check(settings)
-    async with build(settings, on_write=on_write) as manager:
-        listener = _listen(settings)
-        host, port = listener.getsockname()[:2]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        server = api_server.build(manager.app)
-        with _announced(settings.data_dir, url):
-            log.info("Longshore %s listens on %s, data in %s", __version__, url, settings.data_dir)
-            await server.serve(sockets=[listener])
-        log.info("stopping: rollouts stay journalled, applications and the router go on")
+    """The whole life of a manager. Raises LeaseLost where another one has taken over."""
+    with ending() as end:
+        check(settings)
+        async with build(settings, on_write=on_write) as manager:
+            listener = _listen(settings)
+            host, port = listener.getsockname()[:2]
+            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            server = api_server.build(manager.app)
+            end.when_asked(server.stop)
+            with announced(settings.data_dir, url, __version__):
+                log.info("Longshore %s listens on %s, data in %s", __version__, url, settings.data_dir)
+                async with beside(end.watch(manager.world.fence), keep_alive()):
+                    notify("READY=1", f"STATUS=listens on {url}")
+                    await server.serve(sockets=[listener])
+            notify("STOPPING=1")
+            log.info("stopping: rollouts stay journalled, applications and the router go on")
+        if end.lost is not None:
+            raise end.lost
 
 
 def check(settings: Settings) -> None:
@@ -122,55 +132,56 @@ def check(settings: Settings) -> None:
 async def build(settings: Settings, *, on_write: WriteHook | None = None) -> AsyncIterator[Manager]:
     """A manager that has restored, recovered and is ready; taken down at the end, applications untouched."""
     clock, bus, defaults = SystemClock(), Bus(), defaults_of(settings)
-    with locked(settings.data_dir):
-        store = _store(settings, clock, on_write)
+    with locked(settings.data_dir), _taken_over(settings, clock, on_write) as (store, fence):
+        board = Board(clock, store.touch)
+        drivers = {name: DRIVERS[name](store.manager_id, fence) for name in ("process",)}
+        with _said("The router cannot be used"):
+            router = _router(settings, store, fence)
+
+        def driver_of(environment: str) -> Driver:
+            return drivers[settings.environment(environment).driver]
+
+        world = _world(settings, store, clock, bus, board, router, driver_of, fence)
+        runner = Runner(world, settings)
+        service = Service(world, settings, defaults, runner)
+        backups = Backups(settings.data_dir, settings.keep_backups, clock)
+        monitor = Monitor(world, driver_of, settings.keep_events, backups)
+        ready = asyncio.Event()
+        token = None if settings.no_auth else admin_token(settings.data_dir)
+        app = create_app(service, _api_settings(settings, token), ready=ready.is_set, version=__version__)
         try:
-            store.take_over()
-            board = Board(clock, store.touch)
-            drivers = {name: DRIVERS[name](store.manager_id) for name in ("process",)}
-            with _said("The router cannot be used"):
-                router = _router(settings, store)
-
-            def driver_of(environment: str) -> Driver:
-                return drivers[settings.environment(environment).driver]
-
-            world = _world(settings, store, clock, bus, board, router, driver_of)
-            runner = Runner(world, settings)
-            service = Service(world, settings, defaults, runner)
-            backups = Backups(settings.data_dir, settings.keep_backups, clock)
-            monitor = Monitor(world, driver_of, settings.keep_events, backups)
-            ready = asyncio.Event()
-            token = None if settings.no_auth else _token(settings.data_dir)
-            app = create_app(service, _api_settings(settings, token), ready=ready.is_set, version=__version__)
             with _said("The router cannot take over"):
                 await _restore_traffic(world, router)
             await monitor.sweep()
             await runner.recover()
-            watching = asyncio.create_task(monitor.run(), name="monitor")
-            ready.set()
-            try:
+            async with beside(monitor.run()):
+                ready.set()
                 yield Manager(settings, app, service, world, monitor, token)
-            finally:
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
-                await runner.close()
-                await router.close()
         finally:
-            store.close()
+            await runner.close()
+            await router.close()
 
 
 # --- private: parts
 
 
-def _store(settings: Settings, clock: SystemClock, on_write: WriteHook | None) -> Store:
+@contextmanager
+def _taken_over(settings: Settings, clock: SystemClock, on_write: WriteHook | None) -> Iterator[tuple[Store, Fence]]:
+    """The store, which is this manager's from here on, and the fence that says as long as that is so."""
     path = settings.data_dir / DATABASE
-    try:
-        return Store(path, clock, on_write)
-    except (SchemaTooNew, Damaged) as error:
-        raise SettingsError(error.message) from error
-    except sqlite3.OperationalError as error:
-        why = f"The database {path} cannot be opened: {error}. Look for space on its disk, and for who else uses it"
-        raise SettingsError(f"{why}: `fuser {path}`.") from error
+    with ExitStack() as stack:
+        try:
+            store = Store(path, clock, on_write)
+            stack.callback(store.close)
+            store.take_over()
+            fence = EpochFence(path, store.db.epoch)
+            stack.callback(fence.close)
+        except (SchemaTooNew, Damaged) as error:
+            raise SettingsError(error.message) from error
+        except sqlite3.OperationalError as error:
+            why = f"The database {path} cannot be opened: {error}. Look for space on its disk, and for who else uses it"
+            raise SettingsError(f"{why}: `fuser {path}`.") from error
+        yield store, fence
 
 
 @contextmanager
@@ -183,7 +194,14 @@ def _said(what: str) -> Iterator[None]:
 
 
 def _world(
-    settings: Settings, store: Store, clock: SystemClock, bus: Bus, board: Board, router: Router, driver_of: Any
+    settings: Settings,
+    store: Store,
+    clock: SystemClock,
+    bus: Bus,
+    board: Board,
+    router: Router,
+    driver_of: Any,
+    fence: Fence,
 ) -> World:
     def user_of(spec: Spec) -> str | None:
         return settings.environment(spec.environment).user
@@ -204,7 +222,6 @@ def _world(
         driver_of=driver_of,
         user_of=user_of,
         board=board,
-        prober=probes,
         ports=ports,
         log_path=lambda deployment, instance: logs / deployment / f"{instance}.log",
     )
@@ -214,6 +231,7 @@ def _world(
         bus=bus,
         board=board,
         fleet=fleet,
+        readiness=Readiness(fleet=fleet, store=store, clock=clock, driver_of=driver_of, board=board, prober=probes),
         router=router,
         driver_of=driver_of,
         ports=ports,
@@ -222,10 +240,12 @@ def _world(
         logs=logs,
         user_of=user_of,
         owner_of=owner_of,
+        directory_of=partial(WorkingDirectory, fence=fence),
+        fence=fence,
     )
 
 
-def _router(settings: Settings, store: Store) -> Router:
+def _router(settings: Settings, store: Store, fence: Fence) -> Router:
     def on_event(type: str, message: str) -> None:
         level = {"warning": logging.WARNING, "error": logging.ERROR}.get(type, logging.INFO)
         log.log(level, "router: %s", message)
@@ -239,6 +259,7 @@ def _router(settings: Settings, store: Store) -> Router:
         envoy_path=settings.router.envoy_path,
         concurrency=settings.router.concurrency,
         listen_host=settings.router.listen_host,
+        fence=fence,
     )
     return ROUTERS["envoy"](options)
 
@@ -256,35 +277,6 @@ async def _restore_traffic(world: World, router: Router) -> None:
 def _api_settings(settings: Settings, token: str | None) -> ApiSettings:
     limits = settings.rate_limits
     return ApiSettings(token=token, rate_limits=RateLimits(limits.deploy, limits.status, limits.list))
-
-
-# --- private: the data directory
-
-
-def _token(data_dir: Path) -> str:
-    """The admin token: made once, readable by the owner alone."""
-    path = data_dir / "admin.token"
-    if path.exists() and (token := path.read_text().strip()):
-        path.chmod(0o600)
-        return token
-    token = secrets.token_urlsafe(32)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(token + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return token
-
-
-@contextmanager
-def _announced(data_dir: Path, url: str) -> Any:
-    """server.json says where the API is, for the command line; it is there only while somebody listens."""
-    path = data_dir / "server.json"
-    write_durably(path, json.dumps({"url": url, "pid": os.getpid(), "version": __version__}) + "\n")
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def _listen(settings: Settings) -> socket.socket:

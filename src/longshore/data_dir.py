@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from longshore.disk import write_durably
 from longshore.settings import SettingsError
 
 
@@ -35,6 +38,36 @@ def locked(data_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def admin_token(data_dir: Path) -> str:
+    """The admin token: made once, readable by the owner alone."""
+    path = data_dir / "admin.token"
+    if path.exists() and (token := path.read_text().strip()):
+        path.chmod(0o600)
+        return token
+    token = secrets.token_urlsafe(32)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(token + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return token
+
+
+@contextmanager
+def announced(data_dir: Path, url: str, version: str) -> Iterator[None]:
+    """server.json says where the API is, for the command line; it is there only while somebody listens."""
+    path = data_dir / "server.json"
+    said = json.dumps({"url": url, "pid": os.getpid(), "version": version}) + "\n"
+    write_durably(path, said)
+    try:
+        yield
+    finally:
+        # Where another manager has taken over, it is that one's by now.
+        with suppress(FileNotFoundError):
+            if path.read_text() == said:
+                path.unlink()
 
 
 def _close_to_others(data_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""The instances of all deployments: starting, stopping and asking them, for rollouts and the monitor alike.
+"""The instances of all deployments: starting and stopping them, for rollouts and the monitor alike.
 
 Every effect is written down before it happens and looked at before it is repeated: an instance's row, with the launch
 id that its process will carry, is stored before the process exists, so that no crash leaves one nobody knows.
@@ -6,20 +6,17 @@ id that its process will carry, is stored before the process exists, so that no 
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from uuid_utils import uuid4
 
 from longshore.clock import Clock
-from longshore.drivers.base import Driver, DriverError, Exit, Handle, Inspection, Launch, Stopped
-from longshore.durations import format_duration
+from longshore.drivers.base import Driver, DriverError, Handle, Launch, Stopped
 from longshore.health.board import Board
-from longshore.health.probes import Check, ProbeResult, ReadyResult
 from longshore.masking import mask_text
 from longshore.model import Instance, InstanceState, Routing, Spec
 from longshore.ports import PortRange
@@ -30,33 +27,6 @@ from longshore.store import Store
 INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR")
 #: instances listen on this machine only; the public port is the router's
 HOST = "127.0.0.1"
-#: lines of its log that an instance's failure shows
-LOG_LINES = 15
-
-
-class NotReady(Exception):
-    """An instance did not become ready. `cause`: the last lines of its log, or of the last probe."""
-
-    def __init__(self, message: str, cause: str) -> None:
-        super().__init__(message)
-        self.cause = cause
-
-
-class Prober(Protocol):
-    """How health is asked for: health/probes.py, or a script in tests of the engine."""
-
-    async def probe(self, check: Check) -> ProbeResult: ...
-
-    async def await_ready(
-        self,
-        check: Check,
-        *,
-        deadline_s: float,
-        interval_s: float,
-        healthy_threshold: int,
-        alive: Callable[[], Any],
-        clock: Clock,
-    ) -> ReadyResult: ...
 
 
 class Fleet:
@@ -68,11 +38,10 @@ class Fleet:
         driver_of: Callable[[str], Driver],
         user_of: Callable[[Spec], str | None],
         board: Board,
-        prober: Prober,
         ports: PortRange,
         log_path: Callable[[str, str], Path],
     ) -> None:
-        self._store, self._clock, self._board, self._prober = store, clock, board, prober
+        self._store, self._clock, self._board = store, clock, board
         self._driver_of, self._user_of, self._ports, self._log_path = driver_of, user_of, ports, log_path
 
     # ------------------------------------------------------------------------------------------- start and stop
@@ -112,7 +81,7 @@ class Fleet:
         instance = self._store.instance(id)
         if instance is None:
             raise DriverError(f"There is no instance {id} any more to start again.")
-        return await self.start(self._spec_of(instance), id, instance.slot)
+        return await self.start(self.spec_of(instance), id, instance.slot)
 
     async def _launch(self, spec: Spec, instance: Instance) -> Instance:
         release = self._store.release(spec.name, spec.version)
@@ -165,7 +134,7 @@ class Fleet:
         instance = self._store.instance(id)
         if instance is None:
             return None
-        spec = self._spec_of(instance)
+        spec = self.spec_of(instance)
         driver = self._driver_of(spec.environment)
         handle = instance.handle
         if handle is None and instance.state is InstanceState.starting:
@@ -191,148 +160,20 @@ class Fleet:
         instance = self._store.instance(id)
         return instance is not None and instance.state is InstanceState.running
 
-    # ------------------------------------------------------------------------------------------------- health
+    # ---------------------------------------------------------------------------------------------------- logs
 
-    async def await_ready(self, id: str, spec: Spec | None = None, *, successes: int | None = None) -> None:
-        """Wait until it is ready. Raises NotReady, saying why, when it ends or its deadline passes before.
-
-        successes   probes in a row that make it so, where that is not the spec's healthy_threshold
-        """
-        instance = self._store.instance(id)
-        if instance is None or instance.handle is None:
-            raise NotReady(f"Instance {id} is not running.", "")
-        spec = spec or self._spec_of(instance)
-        driver, handle, rule = self._driver_of(spec.environment), instance.handle, spec.health_check
-        result = await self._prober.await_ready(
-            self.check(instance, spec),
-            deadline_s=rule.deadline,
-            interval_s=rule.interval,
-            healthy_threshold=successes or rule.healthy_threshold,
-            alive=lambda: driver.exited(handle),
-            clock=self._clock,
-        )
-        ports = await driver.ports(handle) if instance.port is not None else frozenset()
-        if result.ready and await self.ended(id):
-            # A child it left behind may have answered before its own end was noticed.
-            raise await self._not_ready(instance, spec, result, ports)
-        if result.ready and ports and instance.port not in ports:
-            raise NotReady(
-                f"Port {instance.port} of instance {id} is answered by another process: {_listening(ports)}.", ""
-            )
-        if not result.ready:
-            raise await self._not_ready(instance, spec, result, ports)
-        self._board.mark(id, spec.name, ready=True, message=result.reason)
-
-    async def await_steady(self, id: str, spec: Spec) -> None:
-        """Wait until a ready instance has been so for `min_ready`. Raises NotReady when it ends or fails before."""
-        instance = self._store.instance(id)
-        if instance is None or instance.handle is None:
-            raise NotReady(f"Instance {id} is not running.", "")
-        exited = asyncio.ensure_future(self._driver_of(spec.environment).exited(instance.handle))
-        steady = asyncio.ensure_future(self._clock.sleep(spec.health_check.min_ready))
-        try:
-            await asyncio.wait({exited, steady}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            exited.cancel()
-            steady.cancel()
-        if problem := await self.ended(id) or self.problem(id):
-            raise NotReady(
-                f"It was ready, but not for {format_duration(spec.health_check.min_ready)} (min_ready): {problem}", ""
-            )
-
-    async def _not_ready(self, instance: Instance, spec: Spec, result: ReadyResult, ports: frozenset[int]) -> NotReady:
-        """What a person needs to know: did it end, listen elsewhere, not listen, or answer wrongly?"""
-        driver = self._driver_of(spec.environment)
-        lines = driver.logs(self._log_path(spec.name, instance.id), LOG_LINES)
-        log = mask_text("\n".join(lines), spec.configuration) or "its log is empty"
-        who = f"Instance {instance.id} of version {spec.version}"
-        assert instance.handle is not None
-        inspection = await driver.inspect(instance.handle)
-        if inspection.state == "exited":
-            return NotReady(f"{who} ended before it was ready: {self._ending(instance, inspection)}", log)
-        within = f"was not ready within {format_duration(spec.health_check.deadline)}"
-        if instance.port is not None and ports and instance.port not in ports:
-            return NotReady(
-                f"{who} {within}: {_listening(ports)}, but was given port {instance.port} in PORT, which it ignores. "
-                "Make it listen on $PORT.",
-                log,
-            )
-        if instance.port is not None and not ports:
-            return NotReady(f"{who} {within}: it does not listen on its port {instance.port} (PORT).", log)
-        return NotReady(f"{who} {within}: {result.last.message if result.last is not None else result.reason}", log)
-
-    async def ended(self, id: str) -> str | None:
-        """How an instance that should run has ended; None while it runs, or where that cannot be told."""
-        instance = self._store.instance(id)
-        if instance is None or instance.handle is None:
-            return f"instance {id} is not running"
-        found = await self._driver_of(self._spec_of(instance).environment).inspect(instance.handle)
-        if found.state != "exited":
-            return None
-        return f"instance {id} has ended: {self._ending(instance, found)}"
-
-    def _ending(self, instance: Instance, found: Inspection) -> str:
-        """How it ended, what it said last, and what an exit in good order is usually a sign of."""
-        how = found.message or str(found.exit or Exit(None))
-        daemon = found.exit is not None and found.exit.code == 0
-        hint = " What is deployed has to stay in the foreground: no daemon, no `&`." if daemon else ""
-        return f"{how}.{hint} Its log ends: {self.last_words(instance)}"
+    def log_lines(self, instance: Instance, spec: Spec, lines: int) -> list[str]:
+        """The last lines of its log, as they are: secrets are not masked."""
+        return self._driver_of(spec.environment).logs(self._log_path(instance.deployment, instance.id), lines)
 
     def last_words(self, instance: Instance, lines: int = 3) -> str:
         """The last lines of its log, as one."""
-        spec = self._spec_of(instance)
-        said = self._driver_of(spec.environment).logs(self._log_path(instance.deployment, instance.id), lines)
+        spec = self.spec_of(instance)
+        said = self.log_lines(instance, spec, lines)
         words = " | ".join(line.strip() for line in said if line.strip())
         return mask_text(words, spec.configuration) or "(nothing)"
 
-    async def await_check(self, check: Check, spec: Spec) -> ProbeResult:
-        """Ask until it passes, as often as makes a ready instance unready; a URL elsewhere until the deadline."""
-        tries = spec.health_check.unhealthy_threshold
-        until = self._clock.monotonic() + (spec.health_check.deadline if check.kind == "url" else 0.0)
-        pause = 0.02
-        while True:
-            result = await self._prober.probe(check)
-            tries -= 1
-            if result.ok or (tries <= 0 and self._clock.monotonic() >= until):
-                return result
-            await self._clock.sleep(pause)
-            pause = min(pause * 1.5, 1.0)
-
-    async def probe(self, check: Check) -> ProbeResult:
-        return await self._prober.probe(check)
-
-    def check(self, instance: Instance, spec: Spec) -> Check:
-        """How this instance's health is asked for."""
-        timeout_s = spec.health_check.timeout
-        if instance.port is None:
-            driver, handle = self._driver_of(spec.environment), instance.handle or {}
-            return Check(kind="alive", timeout_s=timeout_s, inspect=lambda: driver.inspect(handle))
-        if spec.probe_path is None:
-            return Check(kind="tcp", host=HOST, port=instance.port, timeout_s=timeout_s)
-        return Check(kind="http", host=HOST, port=instance.port, path=spec.probe_path, timeout_s=timeout_s)
-
-    def whole_checks(self, spec: Spec, ids: tuple[str, ...]) -> list[Check]:
-        """The checks of the whole: each instance, the public port, a health URL elsewhere."""
-        timeout_s = spec.health_check.timeout
-        instances = [instance for id in ids if (instance := self._store.instance(id)) is not None]
-        checks = [check for instance in instances if (check := self.check(instance, spec)).kind != "alive"]
-        if instances and spec.public_port is not None:
-            if spec.probe_path is not None:
-                checks.append(
-                    Check(kind="http", host=HOST, port=spec.public_port, path=spec.probe_path, timeout_s=timeout_s)
-                )
-            else:
-                checks.append(Check(kind="tcp", host=HOST, port=spec.public_port, timeout_s=timeout_s))
-        if spec.external_check is not None:
-            checks.append(Check(kind="url", url=spec.external_check, timeout_s=timeout_s))
-        elif not instances and spec.health_check_url:
-            checks.append(Check(kind="url", url=spec.health_check_url, timeout_s=timeout_s))
-        return checks
-
-    def problem(self, id: str) -> str | None:
-        """Why an instance that was ready is not any more; None while it is."""
-        health = self._board.of(id)
-        return None if health.ready is not False else f"instance {id} is not healthy any more: {health.message}"
+    # ------------------------------------------------------------------------------------------------- probing
 
     def mute(self, ids: tuple[str, ...]) -> None:
         """Probe these no more: they drain."""
@@ -372,7 +213,8 @@ class Fleet:
             own["PORT"] = str(instance.port)
         return {**base_environment(self._user_of(spec)), **spec.configuration, **own}
 
-    def _spec_of(self, instance: Instance) -> Spec:
+    def spec_of(self, instance: Instance) -> Spec:
+        """What it was started by: the open rollout's spec, or its release's. Raises DriverError if that is gone."""
         rollout = self._store.open_rollout_of(instance.deployment)
         if (
             rollout is not None
@@ -390,7 +232,3 @@ def base_environment(user: str | None = None) -> Mapping[str, str]:
     """The few variables that programs and hooks inherit. user: whom they run as, with a HOME of their own."""
     inherited = (name for name in INHERITED if name in os.environ)
     return {name: os.environ[name] for name in inherited if user is None or name != "HOME"}
-
-
-def _listening(ports: frozenset[int]) -> str:
-    return f"it listens on {', '.join(str(port) for port in sorted(ports))}"

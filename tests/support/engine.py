@@ -21,6 +21,7 @@ from longshore.files import Unpacked
 from longshore.fleet import Fleet
 from longshore.health.board import Board
 from longshore.health.probes import Check, ProbeResult, ReadyResult
+from longshore.health.readiness import Readiness
 from longshore.model import InstanceState, Rollout
 from longshore.ports import PortRange
 from longshore.rollout.request import Request
@@ -190,7 +191,6 @@ class Lab:
             driver_of=lambda environment: self.driver,
             user_of=lambda spec: None,
             board=board,
-            prober=Mortal(Prober(machine), self),
             ports=Ports(),
             log_path=lambda deployment, instance: Path(f"/data/logs/{deployment}/{instance}.log"),
         )
@@ -200,6 +200,14 @@ class Lab:
             bus=Bus(),
             board=board,
             fleet=fleet,
+            readiness=Readiness(
+                fleet=fleet,
+                store=self.store,
+                clock=machine.clock,
+                driver_of=lambda environment: self.driver,
+                board=board,
+                prober=Mortal(Prober(machine), self),
+            ),
             router=self.router,
             driver_of=lambda environment: self.driver,
             ports=Ports(),

@@ -1,19 +1,14 @@
 """A whole manager, monitor included, in simulated time: the Lab of support/engine.py with a life between rollouts.
 
-Nothing here waits and nothing is left to chance: when all tasks wait, time goes to the next one that wakes, and where
-none ever would, the simulation says so instead of hanging. Threads are run on the spot, hooks are written down.
+Hooks are written down instead of run.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import logging
-import selectors
 import traceback
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Set
 from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,91 +19,42 @@ from longshore.errors import LongshoreError
 from longshore.files import FilesError
 from longshore.health.monitor import Monitor
 from longshore.health.probes import Check, ProbeResult, ReadyResult
+from longshore.ports import PortRange
 from longshore.proc import HookResult
 from longshore.rollout.steps import hooks
 from longshore.routers.base import RouterError
-from longshore.routers.mock import MockRouter
-from support.engine import PORT, Disk, Killed, Lab, Machine
+from support.dying_router import DyingRouter
+from support.engine import Disk, Killed, Lab, Machine
+from support.simulated_time import Clock
+from support.watch import Watch
 
 T = TypeVar("T")
 
 #: simulated seconds that an effect takes before it happens, and again before it is known to have happened
 LATENCY_S = 0.002
-#: turns of the event loop in which no time passes: what is woken by what has been, some dozens deep at most
-TURNS = 10_000
-
-
-class Clock:
-    """Simulated seconds; `sleep` returns when the simulation gets there."""
-
-    def __init__(self) -> None:
-        self.time = 1_000_000.0
-        #: what the wall clock is ahead of it: it may be set, a monotonic one may not
-        self.ahead = 0.0
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._numbers = itertools.count()
-
-    def now(self) -> float:
-        return self.time + self.ahead
-
-    def monotonic(self) -> float:
-        return self.time
-
-    async def sleep(self, seconds: float) -> None:
-        waker = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self.time + max(0.0, seconds), next(self._numbers), waker))
-        await waker
-
-    def advance(self) -> None:
-        """To the next sleeper that is still asleep."""
-        while self._sleepers:
-            when, _, waker = heapq.heappop(self._sleepers)
-            if not waker.done():
-                self.time = max(self.time, when)
-                waker.set_result(None)
-                return
-        raise AssertionError("everything waits, and nothing will ever wake it")
-
-
-class _Idle(selectors.DefaultSelector):
-    """Asked to wait, it lets simulated time pass instead."""
-
-    clock: Clock
-    turns = 0
-
-    def select(self, timeout: float | None = None) -> Any:
-        found = super().select(0)
-        self.turns += 1
-        if not found and timeout != 0:
-            self.clock.advance()
-            self.turns = 0
-        assert self.turns < TURNS, "tasks wake each other on and on, and no time passes"
-        return found
-
-
-class _OnTheSpot(ThreadPoolExecutor):
-    def submit(self, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        done: Future[T] = Future()
-        try:
-            done.set_result(work(*args, **kwargs))
-        except BaseException as error:
-            done.set_exception(error)
-        return done
-
-
-def simulation(clock: Clock) -> asyncio.AbstractEventLoop:
-    """An event loop that lives in the time of `clock`."""
-    idle = _Idle()
-    idle.clock = clock
-    loop = asyncio.SelectorEventLoop(idle)
-    loop.set_default_executor(_OnTheSpot(max_workers=1))
-    loop.set_exception_handler(lambda *_: None)  # tasks of the killed, which nobody asks how they ended
-    return loop
+#: simulated seconds within which a router that died runs again, while a manager lives
+ENVOY_STARTS_S = 1.0
+#: the hook that fails
+FAILS = "fail"
 
 
 def machine(data: Path) -> Machine:
     clock = Clock()
-    return Machine(MockWorld(clock), MockRouter(), Disk(), clock, data)  # type: ignore[arg-type]
+    return Machine(MockWorld(clock), DyingRouter(clock), Disk(), clock, data)  # type: ignore[arg-type]
+
+
+class Ports(PortRange):
+    """Those of the simulated machine: what runs holds its port, whether anybody knows of it or not."""
+
+    def __init__(self, world: MockWorld) -> None:
+        super().__init__()
+        self._world = world
+
+    def free(self, taken: Set[int]) -> int:
+        return next(port for port in range(self.first, self.last) if port not in taken and self.is_free(port))
+
+    def is_free(self, port: int) -> bool:
+        return all(found.launch.port != port for found in self._world._running())
 
 
 class Slow:
@@ -146,11 +92,12 @@ class Prober:
         if check.kind == "alive":
             assert check.inspect is not None
             return ProbeResult((await check.inspect()).state == "running", "asked", LATENCY_S)
-        ports = [check.port]
-        if check.port == PORT:
-            served = machine.router.served("shop")
-            ports = [target.port for target in (served[-1] if served else ())]
-        ok = any(machine.world.ready_on(port) for port in ports if port is not None)
+        router = machine.router
+        assert isinstance(router, DyingRouter)
+        assert check.port is not None
+        public = check.port not in range(self._lab.ports.first, self._lab.ports.last)
+        ports = [target.port for target in router.on_port(check.port)] if public else [check.port]
+        ok = any(machine.world.ready_on(port) for port in ports)
         return ProbeResult(ok, f"{check} → {'200' if ok else 'connection refused'}", LATENCY_S)
 
     async def await_ready(
@@ -181,7 +128,7 @@ class Living(Lab):
     #: the one that lives: hooks are a module's function, and have to find it
     running: Living
 
-    def __init__(self, machine: Machine, hooks_run: list[tuple[str, str, str]]) -> None:
+    def __init__(self, machine: Machine, hooks_run: list[tuple[str, str, str]], watch: Watch) -> None:
         super().__init__(machine)
         self.moments = 0
         #: moment → what happens then
@@ -189,11 +136,15 @@ class Living(Lab):
         self.death = asyncio.Event()
         #: (rollout, phase, command) of each hook that ran, under any manager
         self.hooks_run = hooks_run
+        #: what serves is looked at after every effect and whenever time has passed
+        self.watch = watch
+        self.world.ports = self.world.fleet._ports = self.ports = Ports(machine.world)
         self.driver = Slow(self.driver._inner, self)  # type: ignore[assignment]
         self.world.router = self.router = Slow(machine.router, self)  # type: ignore[assignment]
-        self.world.fleet._prober = Prober(self)
+        self.world.readiness._prober = Prober(self)
         self.monitor = Monitor(self.world, lambda environment: self.driver, 1000)  # type: ignore[arg-type, return-value]
         self._watching: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     def alive(self) -> None:
         super().alive()
@@ -209,6 +160,12 @@ class Living(Lab):
         self.dead = True
         self.death.set()
 
+    def look(self) -> None:
+        self.watch.look()
+
+    def serving(self) -> int:
+        return self.watch.serving("shop")
+
     async def start(self) -> None:
         """As app.py does it."""
         type(self).running = self
@@ -217,12 +174,23 @@ class Living(Lab):
         await self.monitor.sweep()
         await self.runner.recover()
         self._watching = asyncio.create_task(self.monitor.run())
+        self._keeping = asyncio.create_task(self._keep_the_router())
+
+    async def _keep_the_router(self) -> None:
+        """As routers/envoy/keeper.py does it."""
+        router = self.machine.router
+        assert isinstance(router, DyingRouter)
+        while True:
+            await self.machine.clock.sleep(ENVOY_STARTS_S)
+            self.alive()
+            router.back()
 
     async def stop(self) -> None:
         """As at SIGTERM."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        for task in (self._watching, self._keeping):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self.runner.close()
         await self.bury()
 
@@ -253,7 +221,7 @@ class Living(Lab):
         self.hooks_run.append((env[hooks.ROLLOUT_VARIABLE], env["DEPLOYMENT_HOOK"], command))
         await self.machine.clock.sleep(1.0)
         self.alive()
-        return HookResult(0, False, command, 1.0)
+        return HookResult(1 if command == FAILS else 0, False, command, 1.0)
 
 
 async def run_shell(command: str, **options: Any) -> HookResult:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from longshore.app import _token, build
-from longshore.data_dir import locked
+from longshore.app import build
+from longshore.data_dir import admin_token, locked
 from longshore.settings import Settings, SettingsError
 
 
@@ -30,14 +30,14 @@ def test_a_token_that_was_put_there_is_taken_and_kept_from_others(tmp_path: Path
     path = tmp_path / "admin.token"
     path.write_text("chosen\n")
     path.chmod(0o644)
-    assert _token(tmp_path) == "chosen"
+    assert admin_token(tmp_path) == "chosen"
     assert mode_of(path) == 0o600
 
 
 def test_a_token_that_is_made_is_its_owners_alone_and_stays(tmp_path: Path) -> None:
-    made = _token(tmp_path)
+    made = admin_token(tmp_path)
     assert mode_of(tmp_path / "admin.token") == 0o600
-    assert _token(tmp_path) == made
+    assert admin_token(tmp_path) == made
 
 
 async def test_a_router_that_cannot_take_over_is_told_in_a_sentence(tmp_path: Path) -> None:

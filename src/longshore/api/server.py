@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from typing import Any
 
 import uvicorn
-import uvicorn.server
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -40,15 +38,12 @@ class Server(uvicorn.Server):
         self._app = app
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Until SIGTERM or SIGINT, and return then. uvicorn would raise the signal again and nothing be tidied up."""
-        loop = asyncio.get_running_loop()
-        for number in uvicorn.server.HANDLED_SIGNALS:
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        try:
-            await self._serve(sockets)
-        finally:
-            for number in uvicorn.server.HANDLED_SIGNALS:
-                loop.remove_signal_handler(number)
+        """Until stop() is called. Signals are the caller's: uvicorn would raise them again."""
+        await self._serve(sockets)
+
+    def stop(self) -> None:
+        """Take no more requests, end those that wait, and return from serve()."""
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.state.stopping.set()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from longshore.cli.output import paint, say
 from longshore.cli.session import Session
+
+if TYPE_CHECKING:
+    from longshore.settings import Settings
 
 
 @click.command()
@@ -30,10 +35,26 @@ def serve(session: Session, config_file: Path | None, data_dir: Path | None, lis
     except SettingsError as error:
         say(paint(f"error: {error}", "red"), err=True)
         click.get_current_context().exit(2)
+    if os.getpid() == 1:
+        from longshore.init import run_as_init
+
+        # Before the server is imported: what stays with PID 1 is small.
+        click.get_current_context().exit(run_as_init(lambda: _run(settings)))
+    click.get_current_context().exit(_run(settings))
+
+
+def _run(settings: Settings) -> int:
     from longshore.app import run
+    from longshore.errors import LeaseLost
+    from longshore.settings import SettingsError
 
     try:
         run(settings)
     except SettingsError as error:
         say(paint(f"error: {error}", "red"), err=True)
-        click.get_current_context().exit(1)
+        return 1
+    except LeaseLost as error:
+        message = f"{error.message} ({error.cause}). Applications and the router go on with that one."
+        say(paint(f"error: {message}", "red"), err=True)
+        return 1
+    return 0

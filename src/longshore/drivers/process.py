@@ -24,6 +24,8 @@ from longshore.drivers.exits import Exits
 from longshore.drivers.identity import Stat, all_ended, boot_id, lacks, read_stat, send, uptime
 from longshore.drivers.members import Circle, listening, marked, members
 from longshore.drivers.spawn import Program, argv_of, spawn, user_of
+from longshore.errors import LeaseLost
+from longshore.fence import Fence, unfenced
 
 #: variable in the environment of every instance: `MANAGER/LAUNCH`
 MARK = "LONGSHORE_LAUNCH"
@@ -35,14 +37,16 @@ class ProcessDriver:
     """Runs instances as processes. All state is in the handles and in the processes themselves.
 
     manager_id   tells this manager's processes from another's; the same after a restart. No slash in it.
+    fence        passed right before something is started or signalled
     """
 
     name = "process"
 
-    def __init__(self, manager_id: str) -> None:
+    def __init__(self, manager_id: str, fence: Fence = unfenced) -> None:
         if not manager_id or "/" in manager_id:
             raise ValueError(f"manager_id must be a word without a slash, not {manager_id!r}")
         self._manager_id = manager_id
+        self._fence = fence
         self._exits = Exits()
         self._cgroups = cgroups.Cgroups(manager_id)
 
@@ -71,6 +75,7 @@ class ProcessDriver:
         program = self._program(launch)
         output = _open_log(launch.log)
         try:
+            self._fence()
             pid = await spawn(program, output)
         except BaseException:
             await cgroups.remove(program.cgroups)
@@ -85,6 +90,9 @@ class ProcessDriver:
         try:
             self._exits.watch(pid, stat.start_time)
             persist(handle)
+        except LeaseLost:
+            # Its row was written before it was started: it belongs to the manager that has taken over, running or not.
+            raise
         except BaseException as error:
             # First without a pidfd, which may be what could not be had; nothing has awaited, so the pid is still its.
             os.killpg(pid, signal.SIGKILL)
@@ -191,6 +199,7 @@ class ProcessDriver:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace_s
         found = await self._members(circle, handle)
+        self._fence()
         # Each process is asked once, and the leader's group in one call: what an application starts in answer to
         # SIGTERM (the commands of a shell's trap) is part of its ending in peace.
         grouped = send(circle.leader, circle.since, signal.SIGTERM, group=True)
@@ -212,6 +221,7 @@ class ProcessDriver:
             if loop.time() > deadline:
                 stuck = ", ".join(str(stat.pid) for stat in found)
                 raise DriverError(f"killed processes did not end within {KILL_TIMEOUT_S:.0f} s: pid {stuck}")
+            self._fence()
             killed = True
             cgroups.kill_all(_groups(handle))
             for stat in found:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,7 +30,9 @@ from longshore.disk import (
     sync_path,
     sync_tree,
 )
-from longshore.files.claim import LOCK_NAME, claim, disclaim, holder
+from longshore.fence import Fence, unfenced
+from longshore.files.claim import claim, disclaim, holder
+from longshore.files.layout import VERSION, check_own_names, check_place, foreign_names
 from longshore.files.records import First, Records, ReleaseFacts
 from longshore.files.shared import link_shared, shared_path_problems
 from longshore.files.staging import remove, staging, sweep
@@ -41,10 +42,6 @@ __all__ = ["PRE_LONGSHORE", "FilesError", "Unpacked", "WorkingDirectory"]
 
 #: The version under which what was there before Longshore is kept; reserved.
 PRE_LONGSHORE = "pre-longshore"
-
-#: Names that are not what an application left: ours, and the one every ext4 file system has at its top.
-_OWN_NAMES = frozenset({"releases", "current", "shared", ".longshore", LOCK_NAME, "lost+found"})
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 
 
 class Unpacked(NamedTuple):
@@ -62,10 +59,12 @@ class WorkingDirectory:
     does not; either way nothing is left behind and what was there stands.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fence: Fence = unfenced) -> None:
+        """fence: passed right before a release or `current` appears, changes or goes"""
         self.path = path
         self.releases = path / "releases"
         self.shared = path / "shared"
+        self._fence = fence
         self._link = path / "current"
         self._own = path / ".longshore"
         self._records = Records(self._own)
@@ -78,6 +77,7 @@ class WorkingDirectory:
         claim(self.path, owner)
 
     def disclaim(self, owner: str) -> None:
+        self._fence()
         disclaim(self.path, owner)
 
     def holder(self) -> str | None:
@@ -85,16 +85,10 @@ class WorkingDirectory:
 
     def check(self) -> None:
         """Raise FilesError for what would keep this directory from being used. Reads only, for /validate."""
-        if not self.path.is_absolute() or self.path == self.path.parent:
-            raise FilesError(f"working_directory {str(self.path)!r} must be absolute and not the root directory")
-        place = next(place for place in (self.path, *self.path.parents) if os.path.lexists(place))
-        if not place.is_dir():
-            raise FilesError(f"{str(place)!r} is not a directory: choose another working_directory or move it away")
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise FilesError(f"{str(place)!r} is not writable: give the user Longshore runs as write access to it")
+        check_place(self.path)
         with explained(self.path):
             if self._records.first() is None:
-                self._check_own_names()
+                check_own_names(self.path)
 
     def free_bytes(self) -> int:
         """Bytes that may still be written here, or where the directory would be made."""
@@ -179,7 +173,7 @@ class WorkingDirectory:
         with explained(self.releases):
             if not self.releases.is_dir():
                 return []
-            names = sorted(place.name for place in self.releases.iterdir() if _VERSION.fullmatch(place.name))
+            names = sorted(place.name for place in self.releases.iterdir() if VERSION.fullmatch(place.name))
         return [name for name in names if self.release(name)]
 
     def remove_release(self, version: str) -> None:
@@ -193,6 +187,7 @@ class WorkingDirectory:
                 # A first rollout is undone: what was there before is all there is, and is to be taken over next time.
                 # Pruned later on, it is not: the originals may be long out of date by then.
                 self._records.note_first(First(first.found))
+            self._fence()
             if os.path.lexists(path):
                 remove(path)
             self._records.forget_release(version)
@@ -206,6 +201,7 @@ class WorkingDirectory:
             self.set_current(None)
             for place in (self.releases, self._own):
                 if place.exists():
+                    self._fence()
                     shutil.rmtree(place)
             with suppress(OSError):
                 self.shared.rmdir()
@@ -215,6 +211,7 @@ class WorkingDirectory:
         with explained(self.releases):
             if not self.releases.is_dir():
                 return []
+            self._fence()
             swept, busy = sweep(self.releases)
             for version in self._records.noted_versions():
                 if version not in busy and not (self.releases / version).exists():
@@ -233,7 +230,7 @@ class WorkingDirectory:
                     return None
                 raise
         version = target.removeprefix("releases/")
-        return version if target != version and _VERSION.fullmatch(version) else None
+        return version if target != version and VERSION.fullmatch(version) else None
 
     def set_current(self, version: str | None) -> None:
         """Make `current` lead to that release, atomically and durably; None removes it. Harmless when it does."""
@@ -242,6 +239,7 @@ class WorkingDirectory:
             if self._link.exists() and not self._link.is_symlink():
                 raise FilesError(f"{str(self._link)!r} is not a link of Longshore's: move it away")
             if version is None:
+                self._fence()
                 self._link.unlink(missing_ok=True)
             elif not self._release_path(version).is_dir():
                 raise FilesError(f"there is no release {version!r} in {str(self.releases)!r} to make the current one")
@@ -249,6 +247,7 @@ class WorkingDirectory:
                 fresh = self._own / "current"
                 fresh.unlink(missing_ok=True)
                 fresh.symlink_to(f"releases/{version}")
+                self._fence()
                 fresh.replace(self._link)
             sync_path(self.path)
 
@@ -258,7 +257,7 @@ class WorkingDirectory:
         """Whether it held something before Longshore first got it that take_over() has not copied yet."""
         with explained(self.path):
             first = self._records.first()
-            return bool(first.found) and not first.taken_over if first else bool(self._foreign_names())
+            return bool(first.found) and not first.taken_over if first else bool(foreign_names(self.path))
 
     def take_over(self, version: str = PRE_LONGSHORE) -> Unpacked | None:
         """Copy what was there before into `releases/VERSION`. The originals stay: something may still run from them.
@@ -279,7 +278,7 @@ class WorkingDirectory:
     # ------------------------------------------------------------------ private
 
     def _release_path(self, version: str) -> Path:
-        if not _VERSION.fullmatch(version):
+        if not VERSION.fullmatch(version):
             raise FilesError(
                 f"{version!r} is no version: a letter or digit, then up to 127 letters, digits, . _ + or -"
             )
@@ -293,29 +292,11 @@ class WorkingDirectory:
                 return first
         self.check()
         with explained(self.path):
-            first = First(tuple(self._foreign_names()))
+            first = First(tuple(foreign_names(self.path)))
             for place in (*reversed(self.path.parents), self.path, self._own, self.releases):
                 make_directory(place)
             self._records.note_first(first)
         return first
-
-    def _foreign_names(self) -> list[str]:
-        if not self.path.is_dir():
-            return []
-        return sorted(place.name for place in self.path.iterdir() if place.name not in _OWN_NAMES)
-
-    def _check_own_names(self) -> None:
-        """Names Longshore needs, in a directory it has never had, are another tool's; only `shared` may be prepared."""
-        taken = [self._link] if os.path.lexists(self._link) else []
-        if os.path.lexists(self.releases) and not (self.releases.is_dir() and not any(self.releases.iterdir())):
-            taken.append(self.releases)
-        if os.path.lexists(self.shared) and not self.shared.is_dir():
-            taken.append(self.shared)
-        if taken:
-            raise FilesError(
-                f"{', '.join(repr(str(place)) for place in taken)} is not Longshore's, perhaps another tool's: "
-                "choose another working_directory or move it away"
-            )
 
     def _kept(
         self, artifact_path: Path, version: str, expected_sha256: str, paths: list[str], limits: Limits
@@ -342,6 +323,7 @@ class WorkingDirectory:
         return Unpacked(path, facts.sha256, facts.size_bytes)
 
     def _publish(self, place: Path, version: str, facts: ReleaseFacts) -> None:
+        self._fence()
         self._records.note_release(version, facts)
         try:
             place.rename(self.releases / version)

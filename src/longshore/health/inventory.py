@@ -19,14 +19,15 @@ class Inventory:
         self._specs: dict[str, tuple[int, Spec | None]] = {}
 
     def refresh(self) -> bool:
-        """Read it anew if anything has changed; whether it has."""
+        """Read it anew if anything has changed; whether it has. If the store raises, what was known stands."""
         if self._seen == self._store.changes:
             return False
-        self._seen = self._store.changes
-        self.deployments = self._store.deployments()
-        self._instances = {}
+        seen, instances = self._store.changes, dict[str, list[Instance]]()
         for instance in self._store.instances():
-            self._instances.setdefault(instance.deployment, []).append(instance)
+            instances.setdefault(instance.deployment, []).append(instance)
+        self.deployments = self._store.deployments()
+        self._instances = instances
+        self._seen = seen  # last: what could not be read is read the next time
         return True
 
     def ids(self) -> set[str]:

@@ -86,7 +86,7 @@ class Watching:
         if now >= watched.next_probe and (spec := self._inventory.spec(instance)) is not None:
             watched.next_probe = now + spec.health_check.interval
             watched.probing = True
-            check = self._world.fleet.check(instance, spec)
+            check = self._world.readiness.check(instance, spec)
             self._errands.start("", self._probe(instance.id, watched, check, spec))
         return watched.next_probe - now
 
@@ -113,7 +113,7 @@ class Watching:
             async with self._probes:
                 if id in self._world.board.muted:
                     return
-                result = await self._world.fleet.probe(check)
+                result = await self._world.readiness.probe(check)
             instance = self._world.store.instance(id)
             muted = id in self._world.board.muted
             if instance is None or instance.handle != watched.handle or muted or watched.ended:
@@ -132,7 +132,7 @@ class Watching:
     async def _probe_url(self, name: str, watched: Watched, check: Check, spec: Spec) -> None:
         try:
             async with self._probes:
-                result = await self._world.fleet.probe(check)
+                result = await self._world.readiness.probe(check)
             self._world.board.record(
                 f"url:{name}",
                 name,

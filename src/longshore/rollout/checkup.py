@@ -85,9 +85,9 @@ async def _endpoint(
 ) -> tuple[ComponentReport, int]:
     """health_check_url through the public port and for each instance. Also how many instances answered."""
     spec = release.spec
-    asked = [(i.id, world.fleet.check(i, _spec_of(i, release, last))) for i in instances]
+    asked = [(i.id, world.readiness.check(i, _spec_of(i, release, last))) for i in instances]
     known = {id for id, _ in asked}
-    whole = world.fleet.whole_checks(spec, ())
+    whole = world.readiness.whole_checks(spec, ())
     named = [*asked, *((str(check), check) for check in whole)]
     if spec.public_port is not None and release.runs:
         public = Check(
@@ -98,7 +98,7 @@ async def _endpoint(
             timeout_s=spec.health_check.timeout,
         )
         named.append((f"port {spec.public_port}", public))
-    results = await asyncio.gather(*(world.fleet.probe(check) for _, check in named))
+    results = await asyncio.gather(*(world.readiness.probe(check) for _, check in named))
     now = world.clock.now()
     checks = tuple(
         CheckReport(id, "healthy" if r.ok else "unhealthy", r.message, r.duration_s, now)

@@ -13,9 +13,11 @@ from longshore.artifacts.base import Limits
 from longshore.bus import Bus
 from longshore.clock import Clock
 from longshore.drivers.base import Driver
+from longshore.fence import Fence, unfenced
 from longshore.files import WorkingDirectory
 from longshore.fleet import Fleet, base_environment
 from longshore.health.board import Board
+from longshore.health.readiness import Readiness
 from longshore.model import Health, Spec
 from longshore.ports import PortRange
 from longshore.routers.base import Router
@@ -34,6 +36,7 @@ class World:
     bus: Bus
     board: Board
     fleet: Fleet
+    readiness: Readiness
     router: Router
     #: environment → what runs its instances
     driver_of: Callable[[str], Driver]
@@ -46,6 +49,8 @@ class World:
     #: numeric (uid, gid) of that user, for the files
     owner_of: Callable[[Spec], tuple[int, int] | None]
     directory_of: Callable[[Path], WorkingDirectory] = WorkingDirectory
+    #: passed before each effect that no driver, router or working directory looks after
+    fence: Fence = unfenced
     #: set by the service and the monitor once they exist
     ask_health: Callable[[str], Awaitable[Health]] = field(init=False)
     health_now: Callable[[str], Health] = field(init=False)

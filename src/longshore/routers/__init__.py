@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from longshore.clock import Clock, SystemClock
+from longshore.fence import Fence, unfenced
 from longshore.routers.base import Router
 from longshore.routers.mock import MockRouter
 from longshore.routers.none import NoneRouter
@@ -29,6 +30,8 @@ class RouterOptions:
     #: how long connections of a port that is given up may go on
     drain_time_s: int = 600
     clock: Clock = SystemClock()  # noqa: RUF009 - holds no state
+    #: passed before anything is changed that decides where requests go
+    fence: Fence = unfenced
 
 
 def _envoy(options: RouterOptions) -> Router:
@@ -43,6 +46,7 @@ def _envoy(options: RouterOptions) -> Router:
         on_event=options.on_event,
         drain_time_s=options.drain_time_s,
         clock=options.clock,
+        fence=options.fence,
     )
 
 

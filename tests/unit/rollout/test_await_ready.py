@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from longshore.errors import HealthCheckFailed
-from longshore.fleet import NotReady
+from longshore.health.readiness import NotReady
 from longshore.model import Spec
 from longshore.rollout.steps.health import AwaitReady
 from longshore.store.sqlite import StoreUnavailable
@@ -23,8 +23,8 @@ def context(error: Exception | None, said: Exception | None = None) -> Any:
         if said is not None:
             raise said
 
-    fleet = SimpleNamespace(await_ready=await_ready)
-    world, spec = SimpleNamespace(fleet=fleet), Spec("shop", "1.0", "/a")
+    readiness = SimpleNamespace(await_ready=await_ready)
+    world, spec = SimpleNamespace(readiness=readiness), Spec("shop", "1.0", "/a")
     return SimpleNamespace(world=world, spec=spec, advance=lambda: None, say=say)
 
 

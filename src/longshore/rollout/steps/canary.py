@@ -56,7 +56,7 @@ class WatchCanary(Step):
                 finally:
                     nap.cancel()
                 for id in self.instances:
-                    if problem := world.fleet.problem(id):
+                    if problem := world.readiness.problem(id):
                         raise HealthCheckFailed(f"The candidate failed at {self.weight} %: {problem}", cause=problem)
                 after = await self._read(context)
                 judgement = judge(window(before[0], after[0]), window(before[1], after[1]), limits)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from longshore.errors import HealthCheckFailed
-from longshore.fleet import NotReady
+from longshore.health.readiness import NotReady
 from longshore.model import Spec
 from longshore.rollout.plan import Context, Step
 
@@ -28,13 +28,13 @@ class AwaitReady(Step):
         return spec.progress_deadline + spec.health_check.min_ready
 
     async def run(self, context: Context) -> str:
-        fleet, ready = context.world.fleet, 0
+        readiness, ready = context.world.readiness, 0
 
         async def one(id: str) -> None:
             nonlocal ready
-            await fleet.await_ready(id, context.spec, successes=self.successes)
+            await readiness.await_ready(id, context.spec, successes=self.successes)
             if context.spec.health_check.min_ready > 0:
-                await fleet.await_steady(id, context.spec)
+                await readiness.await_steady(id, context.spec)
             ready += 1
             context.advance()
             if len(self.instances) > 1:
@@ -63,10 +63,10 @@ class HealthCheck(Step):
         return "check each instance and the public address under traffic"
 
     async def run(self, context: Context) -> str:
-        fleet = context.world.fleet
-        checks = fleet.whole_checks(context.spec, self.instances)
-        results = await asyncio.gather(*(fleet.await_check(check, context.spec) for check in checks))
-        for problem in await asyncio.gather(*(fleet.ended(id) for id in self.instances)):
+        readiness = context.world.readiness
+        checks = readiness.whole_checks(context.spec, self.instances)
+        results = await asyncio.gather(*(readiness.await_check(check, context.spec) for check in checks))
+        for problem in await asyncio.gather(*(readiness.ended(id) for id in self.instances)):
             if problem is not None:
                 raise HealthCheckFailed(f"The check under traffic failed: {problem}", cause=problem)
         for result in results:

@@ -61,6 +61,7 @@ class RunHooks(Step):
 
     async def undo(self, context: Context) -> str:
         # A manager that was killed could not end its hook: that one runs on, and would act on what is being undone.
+        context.world.fence()
         ended, left = await end_left_over(ROLLOUT_VARIABLE, context.rollout.id)
         if left:
             return f"warning: pid {', '.join(str(pid) for pid in left)}, started by a hook, could not be ended"
@@ -80,6 +81,7 @@ class RunHooks(Step):
             ROLLOUT_VARIABLE: rollout.id,
             "DEPLOYMENT_HOOK": self.phase,
         }
+        world.fence()
         return await run_shell(
             command,
             cwd=directory,

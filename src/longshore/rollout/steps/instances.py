@@ -11,7 +11,7 @@ from longshore.concurrency import all_of
 from longshore.drivers.base import DriverError, Stopped
 from longshore.durations import format_duration
 from longshore.errors import RolloutFailed
-from longshore.fleet import NotReady
+from longshore.health.readiness import NotReady
 from longshore.model import Spec
 from longshore.rollout.plan import Context, Step
 
@@ -101,12 +101,12 @@ class StopInstances(Step):
 
     async def undo(self, context: Context) -> str:
         # All of them, whatever their rows say: one may have been stopped without that having been written down.
-        fleet = context.world.fleet
+        fleet, readiness = context.world.fleet, context.world.readiness
         await all_of(*(fleet.start_again(id) for id in self.instances))
         late = [
             outcome
             for outcome in await asyncio.gather(
-                *(fleet.await_ready(id) for id in self.instances), return_exceptions=True
+                *(readiness.await_ready(id) for id in self.instances), return_exceptions=True
             )
             if isinstance(outcome, BaseException)
         ]

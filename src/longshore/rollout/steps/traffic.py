@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +14,10 @@ from longshore.model import Routing, Spec
 from longshore.rollout.plan import Context, Step
 from longshore.rollout.steps.instances import drain
 from longshore.routers.base import RouterError
+
+#: what is to get its traffic back and ends again is started this often without waiting for the router, after so many
+#: seconds each time; then the router has its time
+REVIVAL_PAUSES_S = (0.1, 0.5, 1.0, 2.0)
 
 
 def summary(routing: Routing | None) -> str:
@@ -25,6 +31,10 @@ def summary(routing: Routing | None) -> str:
         if pool is not None and share:
             shares.append(f"{share} % to {pool.version}")
     return ", ".join(shares) or "no traffic"
+
+
+def instances_of(routing: Routing | None) -> frozenset[str]:
+    return frozenset(id for pool in (routing.pools if routing is not None else ()) for id in pool.instances)
 
 
 async def route(context: Context, routing: Routing | None) -> None:
@@ -41,11 +51,32 @@ async def route(context: Context, routing: Routing | None) -> None:
     world.fleet.unmute(routing)
 
 
+async def route_while_alive(context: Context, routing: Routing | None, ids: Collection[str]) -> str | None:
+    """As route(), but given up as soon as one of these instances ends: the router would wait for it in vain.
+
+    Returns how it ended; None: the router serves the routing.
+    """
+    routed = asyncio.ensure_future(route(context, routing))
+    ended = asyncio.ensure_future(context.world.readiness.first_end(ids))
+    try:
+        await asyncio.wait({routed, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if routed.done():
+            await routed
+            return None
+        return await ended
+    finally:
+        for task in (routed, ended):
+            task.cancel()
+        await asyncio.wait({routed, ended})
+        if not routed.cancelled():
+            routed.exception()  # retrieved, whatever is raised instead
+
+
 async def revive(context: Context, routing: Routing | None) -> None:
     """What is to get traffic again runs: one may have died meanwhile, and nobody else may act while a rollout runs."""
     world = context.world
-    ids = [id for pool in (routing.pools if routing is not None else ()) for id in pool.instances]
-    await all_of(*(world.fleet.start_again(id) for id in ids if world.store.instance(id) is not None))
+    ids = [id for id in instances_of(routing) if world.store.instance(id) is not None]
+    await all_of(*(world.fleet.start_again(id) for id in ids))
 
 
 @dataclass(frozen=True)
@@ -64,10 +95,18 @@ class ShiftTraffic(Step):
         return max(spec.progress_deadline, spec.drain_timeout + 60.0)
 
     async def run(self, context: Context) -> str:
-        await route(context, self.after)
+        if ending := await route_while_alive(context, self.after, instances_of(self.after) - instances_of(self.before)):
+            raise RolloutFailed(f"While the router took the new routing, {ending}", cause=ending)
         return summary(self.after)
 
     async def undo(self, context: Context) -> str:
+        for pause in REVIVAL_PAUSES_S:
+            await revive(context, self.before)
+            ending = await route_while_alive(context, self.before, instances_of(self.before))
+            if ending is None:
+                return f"back to: {summary(self.before)}"
+            context.say(f"warning: {ending}; starting it again")
+            await context.world.clock.sleep(pause)
         await revive(context, self.before)
         await route(context, self.before)
         return f"back to: {summary(self.before)}"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from longshore.clock import Clock
+from longshore.fence import Fence, unfenced
 from longshore.routers.base import RouterError
 from longshore.routers.envoy.admin import Acks, Admin, AdminUnavailable
 from longshore.routers.envoy.resources import SHARDS, Json, route_frame
@@ -37,12 +38,21 @@ class ResourceFile:
     """A named set of resources in one file. `items` are JSON texts by name, in the order they were added."""
 
     def __init__(
-        self, path: Path, acks: str, admin: Admin, clock: Clock, log: Path, reason: Reason, frame: Json | None = None
+        self,
+        path: Path,
+        acks: str,
+        admin: Admin,
+        clock: Clock,
+        log: Path,
+        reason: Reason,
+        frame: Json | None = None,
+        fence: Fence = unfenced,
     ) -> None:
         """
         acks    regex of the prefix of this file's statistics
         log     envoy.log
         frame   the one resource that holds the items as its virtual hosts; None: the items are the resources
+        fence   passed before each write
         """
         self.path = path
         self.items: dict[str, str] = {}
@@ -53,6 +63,7 @@ class ResourceFile:
         self._log = log
         self._reason = reason
         self._frame = frame
+        self._fence = fence
         self._lock = asyncio.Lock()
         #: written, but Envoy has not said that it has it: the wait was cancelled, or in vain
         self._pending = False
@@ -89,6 +100,7 @@ class ResourceFile:
         if self._frame is not None:
             body = json.dumps({**self._frame, "virtual_hosts": ["@"]}).replace('"@"', body)
         temporary = self.path.with_suffix(".tmp")
+        self._fence()
         try:
             temporary.write_text(f'{{"version_info": "{version}", "resources": [\n{body}\n]}}\n')
             temporary.replace(self.path)
@@ -175,9 +187,11 @@ class ResourceFile:
 class Files:
     """All that Envoy reads: listeners, clusters, and sixteen shards of routes."""
 
-    def __init__(self, directory: Path, admin: Admin, clock: Clock, log: Path, reason: Reason) -> None:
+    def __init__(
+        self, directory: Path, admin: Admin, clock: Clock, log: Path, reason: Reason, fence: Fence = unfenced
+    ) -> None:
         def file(name: str, acks: str, frame: Json | None = None) -> ResourceFile:
-            return ResourceFile(directory / name, acks, admin, clock, log, reason, frame)
+            return ResourceFile(directory / name, acks, admin, clock, log, reason, frame, fence)
 
         self.listeners = file("lds.json", r"^listener_manager\.lds")
         self.clusters = file("cds.json", r"^cluster_manager\.cds")

@@ -14,7 +14,6 @@ import contextlib
 import fcntl
 import json
 import os
-import resource
 import select
 import signal
 import stat
@@ -22,8 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from longshore.clock import Clock
+from longshore.fence import Fence, unfenced
 from longshore.routers.base import RouterError
 from longshore.routers.envoy.admin import Admin
+from longshore.routers.envoy.limits import most_connections
 from longshore.routers.envoy.locate import check_inotify, envoy_binary
 from longshore.routers.envoy.resources import boot
 from longshore.routers.envoy.socket_path import socket_path
@@ -31,12 +32,18 @@ from longshore.routers.envoy.socket_path import socket_path
 #: Measured: 80-110 ms idle.
 START_S = 10.0
 ADOPT_S = 5.0
-#: Bound on client connections, and never more than half of the open files: each needs one to the instance too.
-MAX_CONNECTIONS = 10_000
 #: The descriptor under which Envoy inherits the lock.
 _LOCK_FD = 3
 #: Raises the file limit in Envoy alone; a limit raised in the manager would be inherited by every instance.
 _EXEC = 'ulimit -n "$(ulimit -H -n)" 2>/dev/null; exec "$@"'
+
+
+class Unanswering(RouterError):
+    """There is an Envoy, but it does not answer on its admin socket."""
+
+    def __init__(self, message: str, pid: int) -> None:
+        super().__init__(message)
+        self.pid = pid
 
 
 class EnvoyProcess:
@@ -50,6 +57,7 @@ class EnvoyProcess:
         concurrency: int,
         drain_time_s: int,
         on_end: Callable[[], None],
+        fence: Fence = unfenced,
     ) -> None:
         self.directory = directory
         self.log = directory / "envoy.log"
@@ -63,12 +71,14 @@ class EnvoyProcess:
         self._concurrency = concurrency
         self._drain_time_s = drain_time_s
         self._on_end = on_end
+        self._fence = fence
         self._pidfd: int | None = None
 
     async def find(self) -> bool:
         """Adopt the Envoy of this directory; False: there is none.
 
         Raises RouterError if there is one that does not answer within 5 s: never is a second one started beside it.
+        Unanswering, where its pid can be told.
         """
         if not self.directory.is_dir():
             return False
@@ -79,10 +89,12 @@ class EnvoyProcess:
                 os.close(lock)
                 return False
             if self._clock.monotonic() > deadline:
-                raise RouterError(
+                silence = (
                     f"an Envoy holds {self.directory}/lock but does not answer on {self._admin.path} within "
                     f"{ADOPT_S:g} s; end it (fuser {self.directory}/lock tells its pid), it is then started anew"
                 )
+                pid = self._admin.peer_pid()
+                raise Unanswering(silence, pid) if pid is not None else RouterError(silence)
             await self._clock.sleep(0.05)
         pid = self._admin.peer_pid()
         return pid is not None and self._watch(pid)
@@ -96,6 +108,7 @@ class EnvoyProcess:
             raise RouterError(f"another Envoy runs on {self.directory}: its lock is taken")
         try:
             socket_path(self.directory)  # its short directory may have gone with an earlier Envoy
+            self._fence()
             self._admin.path.unlink(missing_ok=True)
             self._write_boot()
             log_size = self.log.stat().st_size if self.log.exists() else 0
@@ -109,6 +122,7 @@ class EnvoyProcess:
         """End Envoy, and with it all traffic: SIGTERM, SIGKILL after `bound_s`. Harmless where there is none."""
         if self._pidfd is None or self.pid is None:
             return
+        self._fence()
         pidfd, pid = os.dup(self._pidfd), self.pid
         self.release()
         try:
@@ -121,6 +135,23 @@ class EnvoyProcess:
         finally:
             os.close(pidfd)
         raise RouterError(f"Envoy (pid {pid}) did not end within {ADOPT_S:g} s of SIGKILL")
+
+    async def end(self, pid: int, bound_s: float = 10.0) -> None:
+        """SIGKILL to an Envoy that answers nobody. Raises RouterError if it has not ended after `bound_s`."""
+        try:
+            pidfd = os.dup(self._pidfd) if self._pidfd is not None and pid == self.pid else os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            if pid not in (self.pid, self._admin.peer_pid()):
+                return  # another has its number by now
+            self._fence()
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            if not await asyncio.to_thread(_ended, pidfd, bound_s):
+                raise RouterError(f"Envoy (pid {pid}) did not end within {bound_s:g} s of SIGKILL")
+        finally:
+            os.close(pidfd)
 
     def release(self) -> None:
         """Watch it no longer; it goes on."""
@@ -141,10 +172,8 @@ class EnvoyProcess:
         return descriptor
 
     def _write_boot(self) -> None:
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = MAX_CONNECTIONS if hard == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, hard // 2)
         path = self.directory / "boot.json"
-        path.write_text(json.dumps(boot(self.directory, self._admin.path, most), indent=1))
+        path.write_text(json.dumps(boot(self.directory, self._admin.path, most_connections()), indent=1))
 
     def command(self, binary: Path) -> list[str]:
         """The command line; a unit of its own for Envoy uses the same."""

@@ -27,6 +27,12 @@ PLACEHOLDER = Target("127.0.0.1", 1)
 #: connection the application is just closing would be lost. A new connection over loopback costs 0.1 ms.
 UPSTREAM_IDLE_S = 1.5
 
+#: How long a client may take over the header of a request. nginx's client_header_timeout is 60 s, Apache's 20 to 40 s.
+HEADER_S = 30
+#: A client that vanished without a word (no FIN) is found by keep-alive probes after 60 + 6 * 10 s. Level, name, value:
+#: SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT of Linux (socket(7), tcp(7)).
+_KEEP_ALIVE = ((1, 9, 1), (6, 4, 60), (6, 5, 10), (6, 6, 6))
+
 _TYPE = "type.googleapis.com/envoy."
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 #: Envoy lists no bucket for what lies above the last bound: an hour (in ms) stands for no bound.
@@ -46,6 +52,16 @@ def shard_of(name: str) -> int:
 def listener_name(name: str, port: int) -> str:
     """A listener never changes, so its port is in its name: another port is another listener."""
     return f"{name}.{port}"
+
+
+def port_of(listener: str) -> int:
+    """The port of a listener, by its name."""
+    return int(listener.rpartition(".")[2])
+
+
+def reachable(listen_host: str) -> str:
+    """The address by which this machine reaches what is bound to `listen_host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen_host, listen_host)
 
 
 def boot(directory: Path, socket: Path, max_connections: int) -> Json:
@@ -79,8 +95,11 @@ def boot(directory: Path, socket: Path, max_connections: int) -> Json:
     }
 
 
-def listener(directory: Path, name: str, host: str, port: int) -> Json:
-    """The public port of a deployment. Never changed once added: a changed listener drains its connections."""
+def listener(directory: Path, name: str, host: str, port: int, max_connections: int) -> Json:
+    """The public port of a deployment. Never changed once added: a changed listener drains its connections.
+
+    max_connections   bound on client connections of this port; those beyond are closed at once
+    """
     shard = shard_of(name)
     mark = {"header": {"key": APP_HEADER, "value": name}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     manager: Json = {
@@ -106,9 +125,15 @@ def listener(directory: Path, name: str, host: str, port: int) -> Json:
         # The defaults would cut quiet SSE streams, websockets and slow uploads.
         "stream_idle_timeout": "0s",
         "request_timeout": "0s",
+        "request_headers_timeout": f"{HEADER_S}s",
         "http_filters": [
             {"name": "router", "typed_config": {"@type": _TYPE + "extensions.filters.http.router.v3.Router"}}
         ],
+    }
+    limit = {
+        "@type": _TYPE + "extensions.filters.network.connection_limit.v3.ConnectionLimit",
+        "stat_prefix": name,
+        "max_connections": str(max_connections),
     }
     return {
         "@type": _TYPE + "config.listener.v3.Listener",
@@ -116,7 +141,14 @@ def listener(directory: Path, name: str, host: str, port: int) -> Json:
         # The default lets two Envoys share a port in silence.
         "enable_reuse_port": False,
         "address": {"socket_address": {"address": host, "port_value": port}},
-        "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
+        # Accepted sockets inherit them.
+        "socket_options": [
+            {"level": str(level), "name": str(option), "int_value": str(value), "state": "STATE_PREBIND"}
+            for level, option, value in _KEEP_ALIVE
+        ],
+        "filter_chains": [
+            {"filters": [{"name": "limit", "typed_config": limit}, {"name": "hcm", "typed_config": manager}]}
+        ],
     }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from longshore.clock import Clock, SystemClock
 from longshore.drivers.base import Fingerprint
+from longshore.fence import Fence, unfenced
 from longshore.routers.base import Figures, RouterError, Target, Traffic
 from longshore.routers.envoy.admin import Admin, AdminUnavailable
 from longshore.routers.envoy.aliases import Aliases
@@ -40,6 +41,7 @@ class EnvoyRouter:
     listen_host   address the public ports are bound to
     on_event      called with (type: info | warning | error, message) when something happened that nobody asked for
     drain_time_s  how long connections of a removed listener may go on
+    fence         passed before a file is written, and before Envoy is started or ended
     """
 
     name = "envoy"
@@ -54,6 +56,7 @@ class EnvoyRouter:
         on_event: Callable[[str, str], None],
         drain_time_s: int = 600,
         clock: Clock | None = None,
+        fence: Fence = unfenced,
     ) -> None:
         self._directory = directory.absolute()
         self._envoy_path = envoy_path
@@ -63,9 +66,9 @@ class EnvoyRouter:
         private_directory(self._directory)
         self._admin = Admin(socket_path(self._directory))
         self._files = Files(
-            self._directory, self._admin, self._clock, log, lambda since: refusal(log, since, self._clock)
+            self._directory, self._admin, self._clock, log, lambda since: refusal(log, since, self._clock), fence
         )
-        self._keeper = Keeper(self._files, self._admin, self._clock, on_event)
+        self._keeper = Keeper(self._files, self._admin, self._clock, listen_host, on_event)
         self._process = self._keeper.process = EnvoyProcess(
             self._directory,
             self._admin,
@@ -74,6 +77,7 @@ class EnvoyRouter:
             concurrency=concurrency,
             drain_time_s=drain_time_s,
             on_end=self._keeper.ended,
+            fence=fence,
         )
         self._stages = Stages(self._directory, self._files, self._admin, self._clock, listen_host)
         self._aliases = Aliases(self._drop_alias, self._clock)

@@ -17,9 +17,19 @@ from longshore.routers.base import RouterError, Target
 from longshore.routers.envoy.admin import Admin, AdminUnavailable, Hosts
 from longshore.routers.envoy.cluster import Cluster
 from longshore.routers.envoy.files import Files, Refused, ResourceFile
+from longshore.routers.envoy.limits import most_connections_of_one_port
 from longshore.routers.envoy.logs import holder_of
 from longshore.routers.envoy.moves import Move
-from longshore.routers.envoy.resources import PLACEHOLDER, Json, cluster, listener, listener_name, shard_of
+from longshore.routers.envoy.resources import (
+    PLACEHOLDER,
+    Json,
+    cluster,
+    listener,
+    listener_name,
+    port_of,
+    reachable,
+    shard_of,
+)
 
 #: A hung target delays a change by the check's timeout (1 s), a loaded machine by some more.
 HOSTS_S = 15.0
@@ -36,6 +46,8 @@ class Stages:
         self._listen_host = listen_host
         #: deployments whose clusters were changed and not yet seen in effect (the wait was cancelled, or in vain)
         self._unsettled: set[str] = set()
+        #: deployment → cluster → targets that were added and not yet seen healthy, for the wait was cancelled
+        self._cold: dict[str, dict[str, frozenset[Target]]] = {}
 
     # ----------------------------------------------------------------------------------------- what the files hold
 
@@ -46,14 +58,14 @@ class Stages:
 
     def ports(self, name: str) -> dict[str, int]:
         """Ports of a deployment's listeners, by the listener's name."""
-        return {n: int(n.rpartition(".")[2]) for n in self._files.listeners.items if owner(n) == name}
+        return {n: port_of(n) for n in self._files.listeners.items if owner(n) == name}
 
     def virtual_host(self, name: str) -> Json | None:
         return self.shard(name).resource(name)
 
     def fresh_listener(self, name: str, port: int) -> Json:
         """One that is to be added. One that is there stays as it is: a changed one would drain its connections."""
-        return listener(self._directory, name, self._listen_host, port)
+        return listener(self._directory, name, self._listen_host, port, most_connections_of_one_port())
 
     def shard(self, name: str) -> ResourceFile:
         return self._files.shards[shard_of(name)]
@@ -62,10 +74,19 @@ class Stages:
 
     async def add(self, move: Move) -> None:
         """Stage 1: everything the traffic needs, beside everything that is there; warm."""
-        await self._put_clusters(move.name, move.union)
-        if move.name in self._unsettled:
-            await self.wait_hosts(move.name, move.union, move.added)
-            self._unsettled.discard(move.name)
+        cold = self._cold.pop(move.name, {})
+        healthy = {
+            name: added | cold.get(name, frozenset()) & frozenset(move.kept[name].targets if name in move.kept else ())
+            for name, added in move.added.items()
+        }
+        try:
+            await self._put_clusters(move.name, move.union)
+            if move.name in self._unsettled:
+                await self.wait_hosts(move.name, move.union, healthy)
+                self._unsettled.discard(move.name)
+        except asyncio.CancelledError:
+            self._cold[move.name] = healthy
+            raise
 
     async def shift(self, name: str, host: Json) -> None:
         """Stage 2: new requests follow the new routes."""
@@ -77,7 +98,7 @@ class Stages:
         if wanted in self._files.listeners.items:
             return
         for other in self._files.listeners.items:
-            if other.rpartition(".")[2] == str(port):
+            if port_of(other) == port:
                 raise RouterError(f"port {port} is already the port of {owner(other)}; choose another for {name}")
         try:
             await self._files.listeners.change(put={wanted: self.fresh_listener(name, port)})
@@ -158,8 +179,7 @@ class Stages:
             return str(error)
 
     async def _wait_port(self, port: int) -> None:
-        wildcard = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-        host = wildcard.get(self._listen_host, self._listen_host)
+        host = reachable(self._listen_host)
         deadline = self._clock.monotonic() + PORT_S
         while True:
             try:

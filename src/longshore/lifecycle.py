@@ -1,0 +1,94 @@
+"""The end of a manager: asked for by a signal, or because another one has taken over; and the bound on it.
+
+    signal ──► the server ends its requests ──► rollouts are left as journalled ──► exit 0
+       └── END_S later, whatever is still at work in a thread: exit 0 all the same
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from longshore.errors import LeaseLost
+from longshore.fence import Fence
+
+log = logging.getLogger("longshore")
+
+#: seconds from being asked to end until the process has: 5 are promised
+END_S = 4.5
+#: seconds between two looks at whether this still is the manager
+LEASE_LOOK_S = 1.0
+
+
+class Ending:
+    """Whether, and why, this manager is to end. While it starts, it is told by cancelling its task."""
+
+    def __init__(self) -> None:
+        #: such as "SIGTERM"; "": nobody has asked
+        self.asked = ""
+        self.lost: LeaseLost | None = None
+        self._task = asyncio.current_task()
+        self._end: Callable[[], None] = self._cancel
+
+    def when_asked(self, end: Callable[[], None]) -> None:
+        """From now on, this is what ends it in order."""
+        self._end = end
+
+    def ask(self, why: str) -> None:
+        if self.asked:
+            return
+        self.asked = why
+        log.info("%s: stopping", why)
+        limit = threading.Timer(END_S, _leave)
+        limit.daemon = True
+        limit.start()
+        self._end()
+
+    async def watch(self, fence: Fence) -> None:
+        """Ask it to end as soon as another manager has taken over. Until cancelled."""
+        while True:
+            await asyncio.sleep(LEASE_LOOK_S)
+            try:
+                fence()
+            except LeaseLost as error:
+                self.lost = error
+                self.ask("another manager has taken over")
+                return
+            except sqlite3.Error as error:
+                log.warning("whether another manager has taken over cannot be told: %s", error)
+
+    def _cancel(self) -> None:
+        assert self._task is not None
+        self._task.cancel()
+
+
+@contextmanager
+def ending() -> Iterator[Ending]:
+    """Signals are heard from here on, to the very end of the process: also those that come twice, or while it starts.
+
+    SIGHUP is a terminal that was closed; under nohup, which has it ignored, it stays so.
+    """
+    loop, wish = asyncio.get_running_loop(), Ending()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        loop.add_signal_handler(number, wish.ask, number.name)
+    try:
+        yield wish
+    except asyncio.CancelledError:
+        if not wish.asked:
+            raise
+        log.info("stopped while it started: the next manager goes on from here")
+
+
+def _leave() -> None:
+    """Nothing ends a thread that copies, removes or waits for the disk. What it is at is as safe to break off as by a
+    crash: it is done beside what serves, and the next manager removes or repeats it."""
+    log.warning("not everything came to an end within %g s: leaving it as it stands, the next manager goes on", END_S)
+    os._exit(0)

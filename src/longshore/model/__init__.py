@@ -1,0 +1,71 @@
+"""The nouns (docs/glossary.md) as frozen records, a file for each, and the two pure rules about them.
+
+    spec.py                                 what is asked for
+    deployment.py release.py instance.py    what there is
+    routing.py                              … and which of it gets the requests
+    rollout.py journal.py events.py         what is done, and told of it
+    rollout.TRANSITIONS                     the one rule: which status of a rollout may follow which
+    states.derive_health, derive_state      the other: what a deployment is called, from facts alone
+
+Inside Longshore times are float seconds since the epoch (UTC), durations float seconds, weights percent 0-100, sizes
+bytes. RFC 3339 and Go durations exist only in `api/wire.py`.
+"""
+
+from longshore.model.deployment import Deployment
+from longshore.model.events import Event, Progress
+from longshore.model.instance import Instance, InstanceState
+from longshore.model.journal import StepRecord, StepStatus
+from longshore.model.release import Release, ReleaseState
+from longshore.model.rollout import OPEN_STATUSES, TRANSITIONS, Failure, Rollout, RolloutKind, RolloutStatus
+from longshore.model.routing import Pool, Routing
+from longshore.model.spec import (
+    STRATEGY_NAMES,
+    Analysis,
+    BlueGreen,
+    Canary,
+    CanaryStep,
+    HealthCheck,
+    Recreate,
+    Resources,
+    Rolling,
+    Spec,
+    StrategyName,
+    is_local_http,
+)
+from longshore.model.states import Health, State, derive_health, derive_state
+
+__all__ = [
+    "OPEN_STATUSES",
+    "STRATEGY_NAMES",
+    "TRANSITIONS",
+    "Analysis",
+    "BlueGreen",
+    "Canary",
+    "CanaryStep",
+    "Deployment",
+    "Event",
+    "Failure",
+    "Health",
+    "HealthCheck",
+    "Instance",
+    "InstanceState",
+    "Pool",
+    "Progress",
+    "Recreate",
+    "Release",
+    "ReleaseState",
+    "Resources",
+    "Rolling",
+    "Rollout",
+    "RolloutKind",
+    "RolloutStatus",
+    "Routing",
+    "Spec",
+    "State",
+    "StepRecord",
+    "StepStatus",
+    "StrategyName",
+    "derive_health",
+    "derive_state",
+    "is_local_http",
+]
