@@ -18,6 +18,7 @@ from longshore.rollout.steps import STEPS
 from longshore.rollout.steps.artifact import FetchArtifact
 from longshore.rollout.steps.backup import CreateBackup
 from longshore.rollout.steps.canary import WatchCanary
+from longshore.rollout.steps.copy_release import CopyRelease
 from longshore.rollout.steps.dependencies import CheckDependencies
 from longshore.rollout.steps.health import AwaitReady, HealthCheck
 from longshore.rollout.steps.hooks import RunHooks
@@ -46,6 +47,7 @@ def step_of(kind: str, shop: Shop) -> Step:
     steps: dict[str, Step] = {
         "check_dependencies": CheckDependencies(()),
         "fetch_artifact": FetchArtifact("2.0", artifact, "sha", "./run", True),
+        "copy_release": CopyRelease("1.0+c1", "1.0"),
         "create_backup": CreateBackup("1.0", False),
         "run_hooks": RunHooks("pre_deploy", (), tolerant=False, name="pre_deploy_hooks"),
         "start_instances": StartInstances("1.0", ((NEW[0], 0), (NEW[1], 1))),

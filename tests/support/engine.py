@@ -96,6 +96,14 @@ class Directory:
         self.disk.releases.setdefault(self.path, {})[version] = sha256
         return Unpacked(self.releases / version, sha256, 1)
 
+    def copy_release(self, source: str, version: str, *_: object) -> Unpacked:
+        sha256 = self.disk.releases[self.path][source]
+        self.disk.releases[self.path][version] = sha256
+        return Unpacked(self.releases / version, sha256, 1)
+
+    def versions(self) -> list[str]:
+        return sorted(self.disk.releases.get(self.path, {}))
+
     def release(self, version: str) -> Unpacked | None:
         kept = self.disk.releases.get(self.path, {}).get(version)
         return None if kept is None else Unpacked(self.releases / version, kept, 1)

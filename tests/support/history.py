@@ -17,6 +17,7 @@ from longshore.errors import LongshoreError, SpecInvalid
 from longshore.model import CanaryStep, RolloutStatus
 from longshore.rollout.request import Request
 from longshore.rollout.strategies import STRATEGIES
+from longshore.rollout.terms import Terms
 from support.at_rest import hook_problems, journal_problems, problems, stray_problems
 from support.course import JUMPS, NAMES, Course
 from support.living import FAILS
@@ -99,7 +100,7 @@ class History(Course):
         calm, promise = self.is_calm(name), self.promised(name, version, strategy, replicas, unavailable)
         depended = not fields["dependencies"] or self.is_well("base")
         rollout = self.disturbed_by(
-            name, disturbance, at, lambda: self.lab.service.deploy(Request(fields), terms=TERMS), promise
+            name, disturbance, at, lambda: self.lab.service.deploy(Request(fields), terms=Terms("test")), promise
         )
         if rollout is None or manual or not calm or disturbance not in HARMLESS:
             return
@@ -112,7 +113,7 @@ class History(Course):
     def rollback(self, version: str | None, disturbance: str, at: int, name: str = "shop") -> None:
         promise = self.promised_of_a_rollback(name, version)
         self.disturbed_by(
-            name, disturbance, at, lambda: self.lab.service.rollback(name, version, terms=TERMS), promise
+            name, disturbance, at, lambda: self.lab.service.rollback(name, version, terms=Terms("test")), promise
         )
 
     @rule(disturbance=DISTURBANCE, at=MOMENTS, name=NAME)
@@ -121,13 +122,13 @@ class History(Course):
         promise = (
             self.promised(name, spec.version, "rolling", spec.replicas, spec.rolling.max_unavailable) if spec else None
         )
-        self.disturbed_by(name, disturbance, at, lambda: self.lab.service.restart(name, terms=TERMS), promise)
+        self.disturbed_by(name, disturbance, at, lambda: self.lab.service.restart(name, terms=Terms("test")), promise)
 
     @rule(replicas=st.integers(1, 4), disturbance=DISTURBANCE, at=MOMENTS, name=NAME)
     def scale(self, replicas: int, disturbance: str, at: int, name: str = "shop") -> None:
         spec = self.spec_of(name)
         promise = self.promised(name, spec.version, "scale", replicas) if spec else None
-        self.disturbed_by(name, disturbance, at, lambda: self.lab.service.scale(name, replicas, terms=TERMS), promise)
+        self.disturbed_by(name, disturbance, at, lambda: self.lab.service.scale(name, replicas, terms=Terms("test")), promise)
 
     @rule(killed=st.booleans(), at=st.integers(1, 60), name=NAME)
     def delete(self, killed: bool, at: int, name: str = "shop") -> None:
@@ -135,7 +136,7 @@ class History(Course):
             self.lab.in_moments(at, self.lab.die)
         promised = self.watch.promised.pop(name, None)
         try:
-            self.do(self.lab.while_alive(self.lab.service.delete(name, keep_files=False, terms=TERMS)))
+            self.do(self.lab.while_alive(self.lab.service.delete(name, keep_files=False, terms=Terms("test"))))
         except LongshoreError as error:
             if error.status >= 500:
                 raise
@@ -149,7 +150,7 @@ class History(Course):
         if (rollout := self.open(name)) is None:
             return
         try:
-            work = getattr(self.lab.service, verb)(name, rollout.id, terms=TERMS)
+            work = getattr(self.lab.service, verb)(name, rollout.id, terms=Terms("test"))
             self.do(self.lab.while_alive(work, 400.0))
         except SpecInvalid:
             return

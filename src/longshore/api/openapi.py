@@ -26,7 +26,13 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "RollbackRequest": {"version": "1.4.1"},
     "AbortRequest": {"reason": "wrong build"},
+    "ChangeRequest": {"configuration": {"LOG_LEVEL": "debug", "OLD_FLAG": None}, "replicas": 3},
     "RestartRequest": {},
+    "StopRequest": {},
+    "StartRequest": {},
+    "PinRequest": {"reason": "the last with the old schema"},
+    "UnpinRequest": {},
+    "PruneRequest": {"keep": 3},
     "ScaleRequest": {"replicas": 5},
 }
 

@@ -107,6 +107,10 @@ class DeploymentInProgress(ApiError):
     default_status = 409
 
 
+class PreconditionFailed(ApiError):
+    default_status = 412
+
+
 class InvalidDeploymentSpec(ApiError):
     default_status = 400
 
@@ -166,6 +170,7 @@ class InternalError(ApiError): ...
 API_ERRORS: dict[str, type[ApiError]] = {
     "DEPLOYMENT_NOT_FOUND": DeploymentNotFound,
     "DEPLOYMENT_IN_PROGRESS": DeploymentInProgress,
+    "PRECONDITION_FAILED": PreconditionFailed,
     "INVALID_DEPLOYMENT_SPEC": InvalidDeploymentSpec,
     "ARTIFACT_NOT_FOUND": ArtifactNotFound,
     "DEPENDENCY_FAILED": DependencyFailed,

@@ -35,7 +35,7 @@ async def test_one_that_ran_is_undone(shop: Shop, strategy: str) -> None:
 async def test_one_without_a_plan_is_over(shop: Shop) -> None:
     await shop.deployed("1.0")
     spec = shop.last().spec
-    shop.lab.runner.open(spec, RolloutKind.deploy, "ana")
+    shop.lab.runner.open(spec, RolloutKind.deploy, Terms("ana"))
     await recovered(shop)
     assert shop.last().status is RolloutStatus.unwound
     assert shop.lab.assert_settled(replicas=2) == "1.0"

@@ -83,7 +83,7 @@ async def test_a_port_that_another_deploy_took_at_the_same_moment_is_refused_in_
     await shop.deployed("1.0")
     spec = replace(shop.last().spec, name="other", working_directory="/data/apps/other")
     with pytest.raises(SpecInvalid, match="has just taken port 8080"):
-        shop.lab.runner.open(spec, RolloutKind.deploy, "ana")
+        shop.lab.runner.open(spec, RolloutKind.deploy, Terms("ana"))
     assert shop.lab.store.deployment("other") is None
 
 
