@@ -154,10 +154,12 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
                 await _restore_traffic(world, router)
             await monitor.sweep()
             await runner.recover()
+            world.look_at_queue(None)
             async with beside(monitor.run()):
                 ready.set()
                 yield Manager(settings, app, service, world, monitor, token)
         finally:
+            await service.close()
             await runner.close()
             await router.close()
 

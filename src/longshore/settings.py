@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from longshore.artifacts.base import Limits
+from longshore.durations import parse_duration
 
 
 class SettingsError(Exception):
@@ -56,10 +57,24 @@ class Environment(_Section):
     driver: Literal["process"] = "process"
     router: Literal["envoy", "none"] = "envoy"
     user: str | None = Field(None, description="user that instances and hooks run as; needs a manager run by root")
+    approval: bool = Field(False, description="whatever changes it waits until somebody else approves it")
+    approval_timeout: str = Field("24h0m0s", description="how long that may take; then it is cancelled")
     defaults: dict[str, Any] = Field(
         default_factory=dict,
         description="fields of a deploy request, for those that neither it nor the current release has",
     )
+
+
+    @field_validator("approval_timeout")
+    @classmethod
+    def _duration(cls, value: str) -> str:
+        if parse_duration(value) <= 0:
+            raise ValueError("must be above 0, such as 24h0m0s")
+        return value
+
+    @property
+    def approval_timeout_s(self) -> float:
+        return parse_duration(self.approval_timeout)
 
 
 class Settings(BaseSettings):

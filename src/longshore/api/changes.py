@@ -14,6 +14,7 @@ from longshore.api.context import api_of
 from longshore.api.deployments import Name, existing
 from longshore.api.problems import json_response
 from longshore.api.service import Service
+from longshore.api.terms import with_conflict
 from longshore.api.waiting import answer, start_once, unless_stopping
 from longshore.api.wire_request import parse_change, parse_small
 from longshore.errors import SpecInvalid
@@ -27,7 +28,12 @@ async def change(request: Request, name: Name) -> Response:
     """Change anything but the artifact, by a merge patch (RFC 7396): a release of its own, of the same files."""
     body = await read_json(request, api_of(request).settings.max_body)
     asked = parse_change(body)
-    return await _roll(request, name, body, lambda service, terms: service.change(name, asked, terms=terms))
+    return await _roll(
+        request,
+        name,
+        body,
+        lambda service, terms: service.change(name, asked, terms=with_conflict(terms, asked.conflict)),
+    )
 
 
 async def restart(request: Request, name: Name) -> Response:
@@ -59,7 +65,7 @@ async def _small(request: Request, name: str, verb: str, begin: Begin) -> Respon
     async def checked(service: Service, terms: Terms) -> Rollout:
         if issues:
             raise SpecInvalid(issues=issues, deployment=name, operation=verb)
-        return await begin(service, patch, terms)
+        return await begin(service, patch, with_conflict(terms, patch))
 
     return await _roll(request, name, body, checked)
 

@@ -15,7 +15,7 @@ from longshore.api.bodies import read_json
 from longshore.api.context import api_of
 from longshore.api.guard import count
 from longshore.api.problems import JSON, json_response
-from longshore.api.terms import terms_of
+from longshore.api.terms import terms_of, with_conflict
 from longshore.api.waiting import answer, start_once, unless_stopping
 from longshore.api.wire_request import NAME_PATTERN, VERSION_PATTERN, parse_request, parse_small
 from longshore.errors import BackupNotFound, DeploymentNotFound, Issue, SpecInvalid
@@ -46,7 +46,7 @@ async def deploy(request: Request) -> Response:
             count(api, request, "deploy", name)
 
     async def start(terms: Terms) -> Rollout:
-        return await unless_stopping(api, api.service.deploy(asked, terms=terms))
+        return await unless_stopping(api, api.service.deploy(asked, terms=with_conflict(terms, asked.conflict)))
 
     def succeeded(rollout: Rollout) -> Response:
         return json_response(wire.result_json(rollout, api.service.steps(rollout.id)), 201)

@@ -27,6 +27,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "RollbackRequest": {"version": "1.4.1"},
     "AbortRequest": {"reason": "wrong build"},
     "ChangeRequest": {"configuration": {"LOG_LEVEL": "debug", "OLD_FLAG": None}, "replicas": 3},
+    "ApproveRequest": {"comment": "looks good"},
     "RestartRequest": {},
     "StopRequest": {},
     "StartRequest": {},

@@ -128,7 +128,7 @@ async def _send_live(
 def _in_progress(api: Api, name: str, rollout_id: str | None) -> bool:
     """Whether the rollout in question runs: the named one, else any of the deployment."""
     if rollout_id is not None:
-        return api.service.rollout(name, rollout_id).status.is_open
+        return not api.service.rollout(name, rollout_id).status.is_over
     try:
         return api.service.status(name).open_rollout is not None
     except DeploymentNotFound:

@@ -12,7 +12,7 @@ from longshore.api.bodies import read_json
 from longshore.api.context import api_of
 from longshore.api.deployments import Limit, Name, Offset, valid_name
 from longshore.api.problems import json_response
-from longshore.api.terms import terms_of
+from longshore.api.terms import terms_of, with_conflict
 from longshore.api.waiting import full, unless_stopping
 from longshore.api.wire_request import parse_small
 from longshore.errors import SpecInvalid
@@ -43,6 +43,16 @@ async def abort(request: Request, name: Name, rollout_id: RolloutId) -> Response
     aborting = api.service.abort(valid_name(name), rollout_id, terms=terms_of(request), reason=reason)
     aborted = await unless_stopping(api, aborting)
     return json_response(full(api, aborted))
+
+
+async def approve(request: Request, name: Name, rollout_id: RolloutId) -> Response:
+    """Let begin what waits for approval, as soon as it is its turn. Not with the token that asked for it."""
+    api = api_of(request)
+    patch = await _body(request, "approve")
+    comment: str = patch.get("comment", "")
+    terms = with_conflict(terms_of(request), patch)
+    approved = await api.service.approve(valid_name(name), rollout_id, terms=terms, comment=comment)
+    return json_response(full(api, approved))
 
 
 async def pause(request: Request, name: Name, rollout_id: RolloutId) -> Response:

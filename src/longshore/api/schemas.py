@@ -86,16 +86,23 @@ class RolloutError(BaseModel):
     details: ErrorDetails
 
 
+KindName = Literal["deploy", "rollback", "restart", "scale", "change", "stop", "start"]
+StatusName = Literal[
+    "running", "paused", "unwinding", "committed", "succeeded", "unwound", "held", "stuck", "queued", "cancelled"
+]
+
+
 class Rollout(BaseModel):
     id: Uuid
     deployment: DeploymentName
     number: Annotated[int, Field(examples=[7])]
-    kind: Literal["deploy", "rollback", "restart", "scale"]
+    kind: KindName
     version: Version
     previous_version: str
     strategy: StrategyLiteral
-    status: Literal["running", "paused", "unwinding", "committed", "succeeded", "unwound", "held", "stuck"]
+    status: StatusName
     requested_by: Annotated[str, Field(examples=["admin"])]
+    approved_by: Annotated[str | None, Field(description="who else had to agree, and did")]
     start_time: Instant
     end_time: Annotated[Instant | None, Field(description="null while it runs")]
     duration: Span
@@ -135,6 +142,16 @@ class Events(BaseModel):
     next_before: Annotated[int | None, Field(description="`before` of the next page; null: this is the last")]
 
 
+class Waiting(BaseModel):
+    rollout_id: Uuid
+    kind: KindName
+    version: Version
+    requested_by: str
+    since: Instant
+    expires_at: Annotated[Instant, Field(description="when it is cancelled, if it has not begun")]
+    waiting_for: Literal["turn", "approval"]
+
+
 class Status(BaseModel):
     name: DeploymentName
     version: Version
@@ -150,6 +167,7 @@ class Status(BaseModel):
     port: Annotated[int | None, Field(examples=[8080], description="the public port")]
     rollout_id: Annotated[str | None, Field(description="the rollout in progress")]
     revision: Annotated[int, Field(examples=[7], description="what If-Match is compared with")]
+    queue: Annotated[list[Waiting], Field(description="what was asked for and has not begun, first come first")]
     stopped: Annotated[bool, Field(description="nothing runs until it is started, deployed or rolled back")]
 
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from starlette.requests import Request
 
 from longshore.api.context import caller_of
+from longshore.api.wire_request import CONFLICT_FIELDS
 from longshore.errors import Issue, SpecInvalid
 from longshore.rollout.terms import Once, Terms
 
 #: a revision as an entity tag; the bare number as well, for those who type it
 REVISION = r'"[0-9]{1,15}"|[0-9]{1,15}'
+
+
+def with_conflict(terms: Terms, patch: Mapping[str, Any]) -> Terms:
+    """The terms with what a body says of them (wire_request.CONFLICT_FIELDS)."""
+    return replace(terms, **{key: patch[key] for key in CONFLICT_FIELDS if key in patch})
 
 
 def terms_of(request: Request, once: Once | None = None) -> Terms:

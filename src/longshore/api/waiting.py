@@ -99,14 +99,14 @@ async def start_once(
 
 
 async def answer(request: Request, rollout_id: str, name: str, succeeded: Callable[[Rollout], Response]) -> Response:
-    """Wait for the rollout and answer with what became of it; at once where `Prefer: respond-async` asks for that."""
+    """Wait for the rollout and answer with what became of it; at once where `Prefer: respond-async` asks for that,
+    or where somebody has to approve it first."""
     api = api_of(request)
-    if prefers_async(request):
+    if prefers_async(request) or api.service.awaits_approval(rollout_id):
         rollout = api.service.rollout(name, rollout_id)
-        headers = {
-            "Preference-Applied": "respond-async",
-            "Location": f"/api/v1/deployments/{name}/rollouts/{rollout_id}",
-        }
+        headers = {"Location": f"/api/v1/deployments/{name}/rollouts/{rollout_id}"}
+        if prefers_async(request):
+            headers["Preference-Applied"] = "respond-async"
         return json_response(full(api, rollout), 202, headers)
     rollout = await over(api, rollout_id)
     if rollout.status.is_failed:

@@ -23,6 +23,7 @@ from longshore.model import (
     RolloutKind,
     RolloutStatus,
     StepRecord,
+    Waiting,
 )
 from longshore.rollout.reports import HealthReport, Preview, Status, Summary, Validation
 
@@ -86,7 +87,7 @@ def result_json(rollout: Rollout, steps: Sequence[StepRecord]) -> Json:
 
 def rollout_json(rollout: Rollout, steps: Sequence[StepRecord], progress_pct: int, now: float) -> Json:
     """A rollout as it stands. Of one in progress, end_time, success are null and duration is what it took so far."""
-    over = not rollout.status.is_open
+    over = rollout.status.is_over
     error: Json | None = None
     if rollout.failure is not None:
         failed = rollout_failure(rollout)
@@ -101,6 +102,7 @@ def rollout_json(rollout: Rollout, steps: Sequence[StepRecord], progress_pct: in
         "strategy": rollout.strategy,
         "status": str(rollout.status),
         "requested_by": rollout.requested_by,
+        "approved_by": rollout.approved_by,
         "start_time": instant(rollout.started_at),
         "end_time": _instant_or_null(rollout.ended_at),
         "duration": _span(rollout.started_at, now if rollout.ended_at is None else rollout.ended_at),
@@ -200,6 +202,19 @@ def status_json(status: Status) -> Json:
         "rollout_id": rollout.id if rollout is not None else None,
         "revision": deployment.revision,
         "stopped": deployment.stopped,
+        "queue": [waiting_json(waiting) for waiting in status.queue],
+    }
+
+
+def waiting_json(waiting: Waiting) -> Json:
+    return {
+        "rollout_id": waiting.id,
+        "kind": str(waiting.ask.kind),
+        "version": waiting.spec.version,
+        "requested_by": waiting.requested_by,
+        "since": instant(waiting.since),
+        "expires_at": instant(waiting.expires_at),
+        "waiting_for": str(waiting.waiting_for),
     }
 
 

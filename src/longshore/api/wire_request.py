@@ -190,11 +190,23 @@ DEPLOY_FIELDS: dict[str, Field] = {
     ),
 }
 
+#: what a body may say of a rollout that is in progress; no part of what is deployed
+CONFLICT_FIELDS: dict[str, Field] = {
+    "on_conflict": Field(
+        Choice(("reject", "queue", "supersede")),
+        "While another rollout is in progress: 409, wait for it, or abort it first.",
+        "queue",
+        "reject",
+        blank=True,
+    ),
+    "queue_timeout": Field(Duration(least=1), "How long it may wait for its turn.", "30m0s", "1h0m0s"),
+}
+
 REQUIRED = ("name", "version", "artifact_path")
 
 
 def deploy_group(require: tuple[str, ...] = REQUIRED) -> Group:
-    return Group(DEPLOY_FIELDS, require=require)
+    return Group({**DEPLOY_FIELDS, **CONFLICT_FIELDS}, require=require)
 
 
 def parse_request(body: object, *, require: tuple[str, ...] = REQUIRED) -> Request:
@@ -210,13 +222,19 @@ def parse_request(body: object, *, require: tuple[str, ...] = REQUIRED) -> Reque
     patch = deploy_group(require).read(body, "", issues)
     if patch is UNREADABLE:
         return Request({}, tuple(issues))
+    conflict = _conflict(patch)
     name = patch.get("name")
     if name in RESERVED_NAMES:
         issues.append(Issue("name", f"{name!r} is reserved; choose another"))
         del patch["name"]
     if name is not None and name in patch.get("dependencies", ()):
         issues.append(Issue("dependencies", "must not contain the deployment itself"))
-    return Request(patch, tuple(issues))
+    return Request(patch, tuple(issues), conflict=conflict)
+
+
+def _conflict(patch: dict[str, Any]) -> dict[str, Any]:
+    """Taken out of the patch: what it says of a rollout in progress."""
+    return {key: patch.pop(key) for key in CONFLICT_FIELDS if key in patch}
 
 
 #: what a change may patch: everything that is not the artifact's own or its place's
@@ -236,12 +254,14 @@ def parse_change(body: object) -> Request:
         issues.append(Issue("command", "only an artifact says what else could run: deploy it without a command"))
     if isinstance(body, dict):
         body = {name: value for name, value in body.items() if name not in FIXED}
-    patch = Group(CHANGE_FIELDS).read(body, "", issues)
+    patch = BODIES["change"].read(body, "", issues)
     if patch is UNREADABLE:
         return Request({}, tuple(issues))
+    conflict = _conflict(patch)
     if "configuration" in patch:
         patch["configuration"] = {key: value for key, value in patch["configuration"].items() if value is not None}
-    return Request(patch, tuple(issues), frozenset(_nulls(given)))
+    dropped = frozenset(_nulls({key: value for key, value in given.items() if key not in CONFLICT_FIELDS}))
+    return Request(patch, tuple(issues), dropped, conflict)
 
 
 def _nulls(given: dict[str, Any], above: str = "") -> Iterator[str]:
@@ -269,14 +289,20 @@ BODIES: dict[str, Group] = {
     "plan": deploy_group(),
     "rollback": _ROLLBACK,
     "abort": _ABORT,
-    "change": Group(CHANGE_FIELDS),
-    "restart": Group({}),
-    "stop": Group({}),
-    "start": Group({}),
+    "change": Group({**CHANGE_FIELDS, **CONFLICT_FIELDS}),
+    "restart": Group(CONFLICT_FIELDS),
+    "stop": Group(CONFLICT_FIELDS),
+    "start": Group(CONFLICT_FIELDS),
+    "approve": Group(
+        {
+            "comment": Field(Text(longest=500, lines=True), "Why, for the history.", "looks good", blank=True),
+            "queue_timeout": CONFLICT_FIELDS["queue_timeout"],
+        }
+    ),
     "pin": Group({"reason": Field(Text(longest=500), "Why, for the list.", "before the new schema", blank=True)}),
     "unpin": Group({}),
     "prune": Group({"keep": Field(Count(1, 1000), "Newest releases to keep; missing: what the manager keeps.", 3)}),
-    "scale": Group({"replicas": Field(REPLICAS, "Instances to run.", 5)}, require=("replicas",)),
+    "scale": Group({"replicas": Field(REPLICAS, "Instances to run.", 5), **CONFLICT_FIELDS}, require=("replicas",)),
 }
 
 

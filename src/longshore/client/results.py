@@ -15,7 +15,7 @@ from typing import Any
 from longshore.client.decode import Seconds
 
 #: rollouts with these statuses are not over (a committed one still drains)
-OPEN_STATUSES = frozenset({"running", "paused", "unwinding", "committed"})
+OPEN_STATUSES = frozenset({"queued", "running", "paused", "unwinding", "committed"})
 
 
 NO_TIME = Seconds(0)

@@ -21,6 +21,8 @@ log = logging.getLogger("longshore.monitor")
 
 #: rollouts kept for each deployment, with their steps and progress (some 5 kB each), besides those that are not over
 ROLLOUTS_KEPT = 200
+#: cancelled requests kept for each deployment, to be looked at
+CANCELLED_KEPT = 50
 #: the newest rollouts of which the logs of instances that are gone, and of hooks, are kept; up to 40 MB an instance
 LOGS_KEPT = 20
 #: seconds that a process which belongs to nothing is given to end
@@ -50,6 +52,7 @@ class Tidying:
             with _going_on("looking for processes that belong to nothing"):
                 await self.sweep()
         world.pick_up()
+        world.look_at_queue(None)
         if self._backups is not None:
             with _going_on("the daily backup of the database"):
                 await asyncio.to_thread(self._backups.keep)
@@ -73,6 +76,7 @@ class Tidying:
         world, store, name = self._world, self._world.store, deployment.name
         store.trim_events(name, self._keep_events)
         store.trim_rollouts(name, ROLLOUTS_KEPT)
+        store.trim_waiting(name, CANCELLED_KEPT)
         last = store.last_rollout_of(name)
         if last is not None:
             ids = {instance.id for instance in store.instances(name)}

@@ -3,6 +3,7 @@
     spec.py                                 what is asked for
     deployment.py release.py instance.py    what there is
     routing.py                              … and which of it gets the requests
+    waiting.py                              what was asked for and has not begun
     rollout.py journal.py events.py         what is done, and told of it
     rollout.TRANSITIONS                     the one rule: which status of a rollout may follow which
     states.derive_health, derive_state      the other: what a deployment is called, from facts alone
@@ -33,12 +34,14 @@ from longshore.model.spec import (
     is_local_http,
 )
 from longshore.model.states import Health, State, derive_health, derive_state
+from longshore.model.waiting import Ask, Waiting, WaitingFor
 
 __all__ = [
     "OPEN_STATUSES",
     "STRATEGY_NAMES",
     "TRANSITIONS",
     "Analysis",
+    "Ask",
     "BlueGreen",
     "Canary",
     "CanaryStep",
@@ -65,6 +68,8 @@ __all__ = [
     "StepRecord",
     "StepStatus",
     "StrategyName",
+    "Waiting",
+    "WaitingFor",
     "derive_health",
     "derive_state",
     "is_local_http",

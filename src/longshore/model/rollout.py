@@ -44,6 +44,10 @@ class RolloutStatus(StrEnum):
     unwound = "unwound"
     held = "held"
     stuck = "stuck"
+    #: asked for, not begun (model/waiting.py); none is stored with this status or the next
+    queued = "queued"
+    #: ended without having begun
+    cancelled = "cancelled"
 
     @property
     def is_open(self) -> bool:
@@ -52,7 +56,11 @@ class RolloutStatus(StrEnum):
 
     @property
     def is_failed(self) -> bool:
-        return self in (RolloutStatus.unwound, RolloutStatus.held, RolloutStatus.stuck)
+        return self in (RolloutStatus.unwound, RolloutStatus.held, RolloutStatus.stuck, RolloutStatus.cancelled)
+
+    @property
+    def is_over(self) -> bool:
+        return not self.is_open and self is not RolloutStatus.queued
 
 
 #: status → what may follow it. The store enforces it: `UPDATE … WHERE status IN (…)`, and no matching row is an error.
@@ -67,6 +75,8 @@ TRANSITIONS: dict[RolloutStatus, frozenset[RolloutStatus]] = {
     RolloutStatus.unwound: frozenset(),
     RolloutStatus.held: frozenset({RolloutStatus.unwound, RolloutStatus.stuck}),
     RolloutStatus.stuck: frozenset({RolloutStatus.unwound, RolloutStatus.stuck}),
+    RolloutStatus.queued: frozenset(),
+    RolloutStatus.cancelled: frozenset(),
 }
 
 #: the schema's partial unique index names the same four
@@ -108,3 +118,5 @@ class Rollout:
     abort_requested: str | None = None
     #: why what stood against it was passed over; None: nothing was
     override: str | None = None
+    #: who else had to agree, and did
+    approved_by: str | None = None

@@ -17,6 +17,7 @@ from longshore.model import (
     Rollout,
     State,
     StepRecord,
+    WaitingFor,
 )
 from longshore.rollout.checkup import check_up
 from longshore.rollout.reports import HealthReport, Status, Summary
@@ -60,9 +61,15 @@ class Queries:
     def rollout(self, name: str, rollout_id: str) -> Rollout:
         get_deployment(self._world, name)
         rollout = self._world.store.rollout(rollout_id)
+        if rollout is None and (waiting := self._world.store.waiting(rollout_id)) is not None:
+            rollout = waiting.as_rollout()
         if rollout is None or rollout.deployment != name:
             raise NotFound(f"{name} has no rollout {rollout_id!r}.", deployment=name, operation="find")
         return rollout
+
+    def awaits_approval(self, rollout_id: str) -> bool:
+        waiting = self._world.store.waiting(rollout_id)
+        return waiting is not None and waiting.ended_at is None and waiting.waiting_for is WaitingFor.approval
 
     def rollouts(self, name: str, *, limit: int, offset: int) -> tuple[builtins.list[Rollout], int]:
         get_deployment(self._world, name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from longshore.errors import Issue
-from longshore.model import Deployment, Event, Health, Rollout, Spec, State
+from longshore.model import Deployment, Event, Health, Rollout, Spec, State, Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class Status:
     #: newest first, at most 50
     events: tuple[Event, ...]
     open_rollout: Rollout | None = None
+    #: first come first
+    queue: tuple[Waiting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Coroutine
-from dataclasses import replace
 from typing import Any
 
 from uuid_utils import uuid7
 
 from longshore.artifacts.base import Scan
 from longshore.drivers.base import DriverError
-from longshore.errors import DeploymentInProgress, InternalError, LongshoreError, NotFound, RolloutFailed, SpecInvalid
+from longshore.errors import DeploymentInProgress, InternalError, LongshoreError, NotFound, RolloutFailed
 from longshore.files import FilesError
 from longshore.model import Deployment, Release, Rollout, RolloutKind, RolloutStatus, Spec, StrategyName
 from longshore.rollout.control import Control
@@ -28,6 +26,7 @@ from longshore.rollout.journal import Journal
 from longshore.rollout.observe import observe
 from longshore.rollout.plan import Plan, decode_plan, encode_plan
 from longshore.rollout.removal import finish_removal
+from longshore.rollout.reserving import reserve
 from longshore.rollout.steps import STEPS
 from longshore.rollout.terms import Terms
 from longshore.rollout.world import World
@@ -44,6 +43,7 @@ class Runner:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._controls: dict[str, Control] = {}
         self._removing: dict[str, asyncio.Task[None]] = {}
+        self._closed = False
         world.pick_up = self.pick_up
 
     def control(self, rollout: Rollout) -> Control:
@@ -96,29 +96,12 @@ class Runner:
                 raise DeploymentInProgress(
                     f"{spec.name} is being deleted: wait until it is gone.", deployment=spec.name, cause="deletion"
                 )
-            if deployment is None or deployment.current_version is None:
-                # Until something is committed the row says where the deployment is to be, and reserves that.
-                fresh = deployment or Deployment(spec.name, "", "", None, None, None, None, now, now)
-                reserved = replace(
-                    fresh,
-                    environment=spec.environment,
-                    working_directory=spec.working_directory,
-                    public_port=spec.public_port if runs else None,
-                )
-                try:
-                    store.save_deployment(reserved)
-                except sqlite3.IntegrityError as error:
-                    # Both had been looked at, but another deploy began at the same moment.
-                    raise SpecInvalid(
-                        f"Another deployment has just taken port {reserved.public_port} or {spec.working_directory!r}: "
-                        "choose another.",
-                        deployment=spec.name,
-                        operation="validate",
-                        cause=str(error),
-                    ) from error
+            reserve(store, spec, runs=runs, now=now)
+            if terms.waited is not None:
+                store.begin_waiting(spec.name, terms.waited)
             rollout = store.open_rollout(
                 Rollout(
-                    id=str(uuid7()),
+                    id=terms.waited or str(uuid7()),
                     deployment=spec.name,
                     number=0,
                     kind=kind,
@@ -130,6 +113,7 @@ class Runner:
                     requested_by=terms.caller,
                     started_at=now,
                     override=terms.override,
+                    approved_by=terms.approved_by,
                 )
             )
             store.count_change(spec.name, terms.caller)
@@ -164,6 +148,7 @@ class Runner:
 
     async def close(self) -> None:
         """The manager stops: rollouts stay as the journal has them, for the next one to recover."""
+        self._closed = True
         tasks = [*self._running.values(), *self._removing.values()]
         for task in tasks:
             task.cancel()
@@ -176,7 +161,7 @@ class Runner:
         self.control(rollout)
         task = asyncio.create_task(self._guarded(rollout, work), name=f"rollout {rollout.id}")
         self._running[rollout.id] = task
-        task.add_done_callback(lambda _: self._let_go(rollout.id))
+        task.add_done_callback(lambda _: self._let_go(rollout))
 
     def _remove(self, deployment: Deployment) -> asyncio.Task[None]:
         async def locked() -> None:
@@ -208,9 +193,11 @@ class Runner:
         finally:
             self._world.wake_monitor()
 
-    def _let_go(self, rollout_id: str) -> None:
-        self._running.pop(rollout_id, None)
-        self._controls.pop(rollout_id, None)
+    def _let_go(self, rollout: Rollout) -> None:
+        self._running.pop(rollout.id, None)
+        self._controls.pop(rollout.id, None)
+        if not self._closed:
+            self._world.look_at_queue(rollout.deployment)
 
     async def _drive(self, rollout: Rollout, scan: Scan | None, source: Release | None) -> None:
         try:

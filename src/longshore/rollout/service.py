@@ -2,7 +2,8 @@
 
 A deployment from request to answer:
 
-    deploy(request) → check: all problems at once                       SpecInvalid
+    deploy(request) → prepare: resolve and check, all problems at once  SpecInvalid
+                    → (queue: wait for its turn, or for an approval)
                     → runner.open: one open rollout for each name       DeploymentInProgress
                     → runner.own: clean up → observe → plan → save the plan → engine.run
     outcome(id)     → waits for that; who stops waiting changes nothing
@@ -17,32 +18,34 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from longshore.errors import BackupNotFound, DeploymentInProgress, Issue, SpecInvalid
+from longshore.errors import BackupNotFound, DeploymentInProgress, Forbidden, SpecInvalid
 from longshore.model import (
+    Ask,
     Health,
     Release,
     ReleaseState,
     Rollout,
     RolloutKind,
     RolloutStatus,
-    Spec,
+    Waiting,
+    WaitingFor,
 )
 from longshore.rollout.frame import plan_rollout
 from longshore.rollout.observe import preview
+from longshore.rollout.preparing import Preparation, Prepared
 from longshore.rollout.preview import changes, describe_plan
 from longshore.rollout.pruning import prune
 from longshore.rollout.queries import Queries
+from longshore.rollout.queue import Queue
 from longshore.rollout.removal import begin_removal
 from longshore.rollout.reports import Preview, Validation
 from longshore.rollout.request import Request
 from longshore.rollout.runner import Runner
-from longshore.rollout.specs import changed, changed_version, resolve
 from longshore.rollout.status import get_deployment
 from longshore.rollout.targets import kept_release, version_before
 from longshore.rollout.terms import Once, Terms
-from longshore.rollout.validation import Checked, check
 from longshore.rollout.world import World
-from longshore.settings import Environment, Settings
+from longshore.settings import Settings
 from longshore.store.rollouts import in_progress
 
 log = logging.getLogger("longshore.service")
@@ -57,7 +60,9 @@ class Service(Queries):
     ) -> None:
         """defaults: environment → fields of a request, in model units, where neither it nor the release has them."""
         super().__init__(world)
-        self._settings, self._defaults, self._runner = settings, defaults, runner
+        self._settings, self._runner = settings, runner
+        self._preparation = Preparation(world, settings, defaults)
+        self._queue = Queue(world, self._begin_waiting)
         world.ask_health = self._ask_health
         world.health_now = self.health_now
 
@@ -65,18 +70,16 @@ class Service(Queries):
 
     async def validate(self, request: Request) -> Validation:
         """What a deploy would refuse and what would surprise. Changes nothing, needs no deployment to exist."""
-        return (await self._check(request)).findings.validation
+        return (await self._preparation.check(request)).findings.validation
 
     async def deploy(self, request: Request, *, terms: Terms) -> Rollout:
-        """Open the rollout and run it as the manager's own.
+        """Open the rollout and run it as the manager's own; or let it wait, as its terms or its environment say.
 
         Raises SpecInvalid and its kinds, DeploymentInProgress, PreconditionFailed, as all that follow.
         """
-        checked = await self._check(request)
-        checked.findings.raise_if_any(checked.spec.name)
-        rollout = self._runner.open(checked.spec, RolloutKind.deploy, terms, runs=checked.command is not None)
-        self._runner.own(rollout, checked.scan)
-        return rollout
+        if request.issues:
+            (await self._preparation.check(request)).findings.raise_if_any(request.fields.get("name", ""))
+        return await self._admit(Ask(RolloutKind.deploy, request.fields.get("name", ""), request.fields), terms)
 
     async def rollback(self, name: str, version: str | None, *, terms: Terms) -> Rollout:
         """Take the deployment to a kept release; a rollout in progress is aborted first.
@@ -87,6 +90,8 @@ class Service(Queries):
         terms.hold_for(name, get_deployment(self._world, name))
         if version:
             kept_release(self._world, name, version)
+        for waiting in self._in_line(name):
+            self._queue.cancel(waiting, f"{terms.caller} asked for a rollback.")
         undone = await self._runner.abort_open(name, f"{terms.caller} asked for a rollback")
         # What was aborted has moved the revision, and that the caller knew.
         terms = replace(terms, revision=None)
@@ -115,61 +120,34 @@ class Service(Queries):
     async def change(self, name: str, request: Request, *, terms: Terms) -> Rollout:
         """Roll out what serves with another spec: a release of its own, of the same files. Raises SpecInvalid where
         nothing ever served, or nothing would change."""
-        source = self._committed_release(name, "change")
-        spec = changed(source.spec, request.fields, request.dropped)
-        if spec == source.spec and not request.issues:
-            raise SpecInvalid(f"{name} is like that: nothing would change.", deployment=name, operation="change")
-        taken = {release.version for release in self._world.store.releases(name)}
-        spec = replace(spec, version=changed_version(source.version, taken))
-        checked = await check(self._world, request, spec, self._environment(spec), source=source)
-        checked.findings.raise_if_any(name)
-        if get_deployment(self._world, name).current_version != source.version:
-            raise DeploymentInProgress(f"{name} was changed at the same moment: look at it again.", deployment=name)
-        rollout = self._runner.open(spec, RolloutKind.change, terms, runs=source.runs)
-        self._runner.own(rollout, source=source)
-        return rollout
+        get_deployment(self._world, name)
+        if request.issues:
+            raise SpecInvalid(issues=request.issues, deployment=name, operation="change")
+        return await self._admit(Ask(RolloutKind.change, name, request.fields, request.dropped), terms)
 
     # ------------------------------------------------------------------------------------- from day to day
 
     async def restart(self, name: str, *, terms: Terms) -> Rollout:
         """Replace every instance by a new one of the same release, rolling. Raises SpecInvalid where nothing runs."""
-        release = self._running_release(name, "restart")
-        rollout = self._runner.open(release.spec, RolloutKind.restart, terms, strategy="rolling")
-        self._runner.own(rollout)
-        return rollout
+        return await self._admit(Ask(RolloutKind.restart, name), terms)
 
     async def stop(self, name: str, *, terms: Terms) -> Rollout:
         """Stop every instance: clients are answered 503 until the next start, deploy or rollback.
 
         Raises SpecInvalid where nothing runs.
         """
-        release = self._running_release(name, "stop")
-        rollout = self._runner.open(release.spec, RolloutKind.stop, terms)
-        self._runner.own(rollout)
-        return rollout
+        return await self._admit(Ask(RolloutKind.stop, name), terms)
 
     async def start(self, name: str, *, terms: Terms) -> Rollout:
         """Start what was stopped. Raises SpecInvalid where it was not."""
-        release = self._committed_release(name, "start")
-        if not get_deployment(self._world, name).stopped:
-            raise SpecInvalid(f"{name} is not stopped: there is nothing to start.", deployment=name, operation="start")
-        rollout = self._runner.open(release.spec, RolloutKind.start, terms, strategy="recreate")
-        self._runner.own(rollout)
-        return rollout
+        return await self._admit(Ask(RolloutKind.start, name), terms)
 
     async def scale(self, name: str, replicas: int, *, terms: Terms) -> Rollout:
         """Start more instances, or retire the newest; those that stay are not touched. replicas: 1 or more.
 
         Raises SpecInvalid where nothing runs or there are as many already.
         """
-        release = self._running_release(name, "scale")
-        if replicas == release.spec.replicas:
-            raise SpecInvalid(
-                issues=[Issue("replicas", f"{name} has {replicas} already")], deployment=name, operation="scale"
-            )
-        rollout = self._runner.open(replace(release.spec, replicas=replicas), RolloutKind.scale, terms)
-        self._runner.own(rollout)
-        return rollout
+        return await self._admit(Ask(RolloutKind.scale, name, {"replicas": replicas}), terms)
 
     def pin(self, name: str, version: str, reason: str | None, *, terms: Terms) -> Release:
         """Never prune that release (reason, "" for none), or as any other one again (None). Raises BackupNotFound."""
@@ -206,7 +184,7 @@ class Service(Queries):
 
     async def plan(self, request: Request) -> Preview:
         """The steps a deploy would run now, and what it would change. Changes nothing."""
-        checked = await self._check(request)
+        checked = await self._preparation.check(request)
         checked.findings.raise_if_any(checked.spec.name)
         assert checked.scan is not None
         spec, store = checked.spec, self._world.store
@@ -217,7 +195,7 @@ class Service(Queries):
             deployment=deployment,
             scan=checked.scan,
             world=self._world,
-            routed=self._environment(spec).router != "none",
+            routed=self._preparation.environment(spec).router != "none",
             foreign=await asyncio.to_thread(directory.is_foreign),
             kept=release is not None and release.state is ReleaseState.kept,
         )
@@ -229,8 +207,10 @@ class Service(Queries):
         )
 
     async def outcome(self, rollout_id: str) -> Rollout:
-        """The rollout, once it is over. Cancelling the wait changes nothing."""
-        return await self._runner.outcome(rollout_id)
+        """The rollout once it is over, or was cancelled before it began. Cancelling the wait changes nothing."""
+        await self._queue.left(rollout_id)
+        waiting = self._world.store.waiting(rollout_id)
+        return waiting.as_rollout() if waiting is not None else await self._runner.outcome(rollout_id)
 
     # ------------------------------------------------------------------------------------- steering
 
@@ -239,10 +219,29 @@ class Service(Queries):
         rollout = self.rollout(name, rollout_id)
         terms.hold_for(name, get_deployment(self._world, name))
         why = reason or f"{terms.caller} asked for it"
+        if (waiting := self._world.store.waiting(rollout_id)) is not None:
+            if not self._queue.cancel(waiting, f"Aborted: {why}"):
+                raise self._too_late(rollout, "abort")
+            return await self.outcome(rollout_id)
         if not self._world.store.request_abort(rollout, why):
             raise self._too_late(rollout, "abort")
         self._runner.control(rollout).abort(why)
         return await self.outcome(rollout_id)
+
+    async def approve(self, name: str, rollout_id: str, *, terms: Terms, comment: str = "") -> Rollout:
+        """Let begin what waits for approval, as soon as it is its turn.
+
+        Raises Forbidden for who asked for it, SpecInvalid for what does not wait for approval (any more).
+        """
+        rollout = self.rollout(name, rollout_id)
+        terms.hold_for(name, get_deployment(self._world, name))
+        waiting = self._world.store.waiting(rollout_id)
+        if waiting is None or waiting.ended_at is not None or waiting.waiting_for is not WaitingFor.approval:
+            raise self._too_late(rollout, "approve")
+        if waiting.requested_by == terms.caller:
+            raise Forbidden(f"{terms.caller} asked for this: somebody else, with another token, has to approve it.")
+        self._queue.approve(waiting, terms.caller, comment, terms.queue_timeout)
+        return self.rollout(name, rollout_id)
 
     async def pause(self, name: str, rollout_id: str, *, terms: Terms) -> Rollout:
         """Stop before the next step, until resume, promote or abort."""
@@ -270,6 +269,9 @@ class Service(Queries):
         await self._runner.remove(deployment)
         log.info("%s deleted %s", terms.caller, name)
 
+    async def close(self) -> None:
+        await self._queue.close()
+
     # ------------------------------------------------------------------------------------- idempotency
 
     def idempotency_begin(self, once: Once, fingerprint: str) -> str | None:
@@ -288,50 +290,52 @@ class Service(Queries):
 
     # --- private
 
-    async def _check(self, request: Request) -> Checked:
-        name = request.fields.get("name", "")
-        deployment = self._world.store.deployment(name) if name else None
-        current = (
-            self._world.store.release(name, deployment.current_version)
-            if deployment is not None and deployment.current_version
-            else None
-        )
-        wanted = request.fields.get("environment") or (deployment.environment if deployment else "default")
-        environment = self._settings.environment(wanted)
-        spec = resolve(
-            request.fields,
-            current=current.spec if current is not None else None,
-            deployment=deployment,
-            defaults=self._defaults.get(wanted, {}),
-            apps=self._settings.data_dir / "apps",
-        )
-        return await check(self._world, request, spec, environment)
+    async def _admit(self, ask: Ask, terms: Terms) -> Rollout:
+        """Begin it now, or let it wait."""
+        prepared = await self._preparation.of(ask)
+        environment = self._preparation.environment(prepared.spec)
+        if environment.approval:
+            return self._queue.add(ask, prepared, terms, WaitingFor.approval, environment.approval_timeout_s)
+        if terms.on_conflict == "supersede":
+            terms = await self._make_way(ask.deployment, terms)
+            prepared = await self._preparation.of(ask)
+        if terms.on_conflict == "queue" and self._is_taken(ask.deployment):
+            return self._queue.add(ask, prepared, terms, WaitingFor.turn, terms.queue_timeout)
+        return self._begin(prepared, ask.kind, terms)
 
-    def _environment(self, spec: Spec) -> Environment:
-        return self._settings.environment(spec.environment)
+    async def _begin_waiting(self, waiting: Waiting) -> Rollout:
+        terms = Terms(
+            waiting.requested_by, override=waiting.override, waited=waiting.id, approved_by=waiting.approved_by
+        )
+        return self._begin(await self._preparation.of(waiting.ask), waiting.ask.kind, terms)
+
+    def _begin(self, prepared: Prepared, kind: RolloutKind, terms: Terms) -> Rollout:
+        name, source = prepared.spec.name, prepared.source
+        if source is not None and get_deployment(self._world, name).current_version != source.version:
+            raise DeploymentInProgress(f"{name} was changed at the same moment: look at it again.", deployment=name)
+        rollout = self._runner.open(prepared.spec, kind, terms, strategy=prepared.strategy, runs=prepared.runs)
+        self._runner.own(rollout, prepared.scan, source)
+        return rollout
+
+    def _is_taken(self, name: str) -> bool:
+        """Whether a rollout is in progress, or others wait for their turn."""
+        store = self._world.store
+        return store.open_rollout_of(name) is not None or bool(self._in_line(name))
+
+    def _in_line(self, name: str) -> builtins.list[Waiting]:
+        return [w for w in self._world.store.waiting_of(name) if w.waiting_for is WaitingFor.turn]
+
+    async def _make_way(self, name: str, terms: Terms) -> Terms:
+        """End what is in progress or in line. Returns the terms without the revision, which that has moved."""
+        terms.hold_for(name, self._world.store.deployment(name))
+        for waiting in self._in_line(name):
+            self._queue.cancel(waiting, f"{terms.caller} asked for something newer.")
+        await self._runner.abort_open(name, f"{terms.caller} asked for something newer")
+        return replace(terms, revision=None)
 
     async def _ask_health(self, name: str) -> Health:
         known = self.health_now(name)
         return known if known is not Health.unknown else (await self.health(name)).overall
-
-    def _committed_release(self, name: str, verb: str) -> Release:
-        version = get_deployment(self._world, name).current_version
-        release = self._world.store.release(name, version) if version is not None else None
-        if release is None:
-            raise SpecInvalid(f"{name} never served, so there is nothing to {verb}.", deployment=name, operation=verb)
-        return release
-
-    def _running_release(self, name: str, verb: str) -> Release:
-        release = self._committed_release(name, verb)
-        if not release.runs:
-            raise SpecInvalid(
-                f"{name} has nothing that runs, so there is nothing to {verb}.", deployment=name, operation=verb
-            )
-        if get_deployment(self._world, name).stopped:
-            raise SpecInvalid(
-                f"{name} is stopped, so there is nothing to {verb}: start it first.", deployment=name, operation=verb
-            )
-        return release
 
     def _steerable(self, name: str, rollout_id: str, verb: str, terms: Terms) -> Rollout:
         rollout = self.rollout(name, rollout_id)

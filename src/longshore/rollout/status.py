@@ -35,14 +35,15 @@ def read_status(world: World, name: str) -> Status:
     deployment = get_deployment(world, name)
     open_rollout, last = store.open_rollout_of(name), store.last_rollout_of(name)
     release = store.release(name, deployment.current_version) if deployment.current_version else None
-    spec = _spec(release, open_rollout, last)
+    queue = tuple(store.waiting_of(name))
+    spec = _spec(world, deployment, release, open_rollout or last)
     instances = store.instances(name)
     health = health_of(world, deployment, release, last, instances)
     events = tuple(store.events(name, limit=EVENTS))
     newest = open_rollout.version if open_rollout is not None else deployment.current_version
     return Status(
         deployment=deployment,
-        version=deployment.current_version or (last.version if last is not None else ""),
+        version=deployment.current_version or (last.version if last is not None else spec.version),
         state=derive_state(
             open_rollout=open_rollout,
             last_rollout=last,
@@ -55,6 +56,7 @@ def read_status(world: World, name: str) -> Status:
         spec=spec,
         events=events,
         open_rollout=open_rollout,
+        queue=queue,
     )
 
 
@@ -127,17 +129,20 @@ def summaries(
             health=health,
         )
         if state is None or derived is state:
-            version = deployment.current_version or (last.version if last is not None else "")
+            version = deployment.current_version or _spec(world, deployment, release, last).version
             found.append(Summary(name, version, deployment.environment, derived, health, deployment.updated_at))
     return found[offset : offset + limit], len(found)
 
 
-def _spec(release: Release | None, open_rollout: Rollout | None, last: Rollout | None) -> Spec:
+def _spec(world: World, deployment: Deployment, release: Release | None, rollout: Rollout | None) -> Spec:
+    """Of what is committed, else of what is or was tried, else of what is or was asked for."""
     if release is not None:
         return release.spec
-    rollout = open_rollout or last
-    assert rollout is not None, "a deployment exists from its first rollout on"
-    return rollout.spec
+    if rollout is not None:
+        return rollout.spec
+    asked = world.store.last_waiting(deployment.name)
+    assert asked is not None, "a deployment exists from its first rollout on, or from the first that waits"
+    return asked.spec
 
 
 def _replicas(

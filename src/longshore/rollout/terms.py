@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from longshore.errors import PreconditionFailed
 from longshore.model import Deployment
+
+#: refuse (409) | wait for its turn | abort it, cancel what waits, and go on
+OnConflict = Literal["reject", "queue", "supersede"]
+QUEUE_TIMEOUT_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,13 @@ class Terms:
     absent: bool = False
     #: why a lock or a freeze window is passed over; None: it is not
     override: str | None = None
+    #: what to do about a rollout that is in progress
+    on_conflict: OnConflict = "reject"
+    #: seconds that it may wait for its turn
+    queue_timeout: float = QUEUE_TIMEOUT_S
+    #: id of what waited and begins now, and who approved it
+    waited: str | None = None
+    approved_by: str | None = None
 
     def hold_for(self, name: str, deployment: Deployment | None) -> None:
         """Raise PreconditionFailed where the deployment is not what the caller took it for.

@@ -57,6 +57,8 @@ class World:
     wake_monitor: Callable[[], None] = field(default=lambda: None)
     #: set by the runner: goes on with what is open and nobody is at
     pick_up: Callable[[], None] = field(default=lambda: None)
+    #: set by the queue: begins what waits for this deployment (None: for any), where nothing is in progress
+    look_at_queue: Callable[[str | None], None] = field(default=lambda _: None)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     def lock(self, name: str) -> asyncio.Lock:

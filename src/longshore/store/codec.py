@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter
 
@@ -13,6 +14,7 @@ from longshore.model import Failure, Routing, Spec
 _SPEC = TypeAdapter(Spec)
 _ROUTING = TypeAdapter(Routing)
 _FAILURE = TypeAdapter(Failure)
+_ANY = TypeAdapter(Any)
 
 
 def encode_spec(spec: Spec) -> str:
@@ -48,6 +50,26 @@ def decode_command(text: str | None) -> str | tuple[str, ...] | None:
         return None
     value = json.loads(text)
     return value if isinstance(value, str) else tuple(value)
+
+
+def encode_asked(fields: Mapping[str, Any], dropped: Iterable[str]) -> str:
+    return _ANY.dump_json({"fields": dict(fields), "dropped": sorted(dropped)}).decode()
+
+
+def decode_asked(text: str) -> tuple[dict[str, Any], frozenset[str]]:
+    """The fields of a request in model units, groups as patches; and what it drops."""
+    asked = json.loads(text)
+    return _patch(Spec, asked["fields"]), frozenset(asked["dropped"])
+
+
+def _patch(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Each value as the field of that name in the record has it."""
+    hints = get_type_hints(kind)
+
+    def read(type_: Any, value: Any) -> Any:
+        return _patch(type_, value) if isinstance(type_, type) and is_dataclass(type_) else TypeAdapter(type_).validate_python(value)
+
+    return {name: read(hints[name], value) for name, value in given.items()}
 
 
 def encode_handle(handle: Mapping[str, Any] | None) -> str | None:

@@ -18,9 +18,10 @@ from longshore.store.journal import Journal
 from longshore.store.releases import Releases
 from longshore.store.rollouts import Rollouts
 from longshore.store.sqlite import Database, WriteHook
+from longshore.store.waiting import WaitingList
 
 
-class Store(Deployments, Releases, Instances, Rollouts, Journal, Events, Idempotency):
+class Store(Deployments, Releases, Instances, Rollouts, Journal, Events, Idempotency, WaitingList):
     """Open one with a path; the manager then calls take_over() before it writes."""
 
     def __init__(self, path: Path, clock: Clock, on_write: WriteHook | None = None) -> None:

@@ -27,9 +27,9 @@ class Rollouts(Base):
                 self._write(
                     rollout.deployment,
                     "INSERT INTO rollouts (id, deployment, number, kind, version, previous_version, strategy, status, "
-                    "spec, requested_by, started_at, message, epoch, override) VALUES (:id, :deployment, :number, "
-                    ":kind, :version, :previous_version, :strategy, :status, :spec, :requested_by, :started_at, '', "
-                    ":epoch, :override)",
+                    "spec, requested_by, started_at, message, epoch, override, approved_by) VALUES (:id, :deployment, "
+                    ":number, :kind, :version, :previous_version, :strategy, :status, :spec, :requested_by, "
+                    ":started_at, '', :epoch, :override, :approved_by)",
                     id=rollout.id,
                     deployment=rollout.deployment,
                     number=rollout.number,
@@ -43,6 +43,7 @@ class Rollouts(Base):
                     started_at=rollout.started_at,
                     epoch=self.db.epoch,
                     override=rollout.override,
+                    approved_by=rollout.approved_by,
                 )
             except sqlite3.IntegrityError as error:
                 holder = self.open_rollout_of(rollout.deployment)

@@ -6,6 +6,7 @@ import json
 import sqlite3
 
 from longshore.model import (
+    Ask,
     Deployment,
     Event,
     Instance,
@@ -18,6 +19,8 @@ from longshore.model import (
     RolloutStatus,
     StepRecord,
     StepStatus,
+    Waiting,
+    WaitingFor,
 )
 from longshore.store import codec
 
@@ -91,6 +94,25 @@ def rollout(row: sqlite3.Row) -> Rollout:
         failure=codec.decode_failure(row["failure"]),
         abort_requested=row["abort_requested"],
         override=row["override"],
+        approved_by=row["approved_by"],
+    )
+
+
+def waiting(row: sqlite3.Row) -> Waiting:
+    fields, dropped = codec.decode_asked(row["asked"])
+    return Waiting(
+        id=row["id"],
+        ask=Ask(RolloutKind(row["kind"]), row["deployment"], fields, dropped),
+        spec=codec.decode_spec(row["spec"]),
+        strategy=row["strategy"],
+        requested_by=row["requested_by"],
+        since=row["since"],
+        expires_at=row["expires_at"],
+        waiting_for=WaitingFor(row["waiting_for"]),
+        approved_by=row["approved_by"],
+        override=row["override"],
+        ended_at=row["ended_at"],
+        message=row["message"],
     )
 
 

@@ -1,0 +1,138 @@
+"""From what is asked to what is to be rolled out: looked up, resolved, checked; nothing is changed.
+
+Done when it is asked for, and once more when it begins where it had to wait in between: what it inherits may have
+changed by then, and what it changes may be gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from longshore.artifacts.base import Scan
+from longshore.errors import Issue, SpecInvalid
+from longshore.model import Ask, Release, RolloutKind, Spec, StrategyName
+from longshore.rollout.request import Request
+from longshore.rollout.specs import changed, changed_version, resolve
+from longshore.rollout.status import get_deployment
+from longshore.rollout.validation import Checked, check
+from longshore.rollout.world import World
+from longshore.settings import Environment, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a rollout is opened and run with."""
+
+    spec: Spec
+    strategy: StrategyName
+    #: False: files only
+    runs: bool = True
+    #: of the artifact, where one is deployed
+    scan: Scan | None = None
+    #: the release whose files a change takes
+    source: Release | None = None
+
+
+class Preparation:
+    def __init__(self, world: World, settings: Settings, defaults: Mapping[str, Mapping[str, Any]]) -> None:
+        """defaults: environment → fields of a request, in model units, where neither it nor the release has them."""
+        self._world, self._settings, self._defaults = world, settings, defaults
+
+    async def of(self, ask: Ask) -> Prepared:
+        """Raises SpecInvalid and its kinds for what cannot be, DeploymentNotFound."""
+        return await PREPARATIONS[ask.kind](self, ask)
+
+    async def check(self, request: Request) -> Checked:
+        """A deploy's spec, and everything that is wrong with it."""
+        name = request.fields.get("name", "")
+        deployment = self._world.store.deployment(name) if name else None
+        current = (
+            self._world.store.release(name, deployment.current_version)
+            if deployment is not None and deployment.current_version
+            else None
+        )
+        wanted = request.fields.get("environment") or (deployment.environment if deployment else "default")
+        spec = resolve(
+            request.fields,
+            current=current.spec if current is not None else None,
+            deployment=deployment,
+            defaults=self._defaults.get(wanted, {}),
+            apps=self._settings.data_dir / "apps",
+        )
+        return await check(self._world, request, spec, self._settings.environment(wanted))
+
+    def environment(self, spec: Spec) -> Environment:
+        return self._settings.environment(spec.environment)
+
+    # --- private: one for each kind
+
+    async def _deploy(self, ask: Ask) -> Prepared:
+        checked = await self.check(Request(ask.fields))
+        checked.findings.raise_if_any(checked.spec.name)
+        spec = checked.spec
+        return Prepared(spec, spec.strategy, runs=checked.command is not None, scan=checked.scan)
+
+    async def _change(self, ask: Ask) -> Prepared:
+        source = self._committed(ask)
+        spec = changed(source.spec, ask.fields, ask.dropped)
+        if spec == source.spec:
+            raise SpecInvalid(f"{spec.name} is like that: nothing would change.", **_about(ask))
+        taken = {release.version for release in self._world.store.releases(spec.name)}
+        spec = replace(spec, version=changed_version(source.version, taken))
+        checked = await check(self._world, Request(ask.fields), spec, self.environment(spec), source=source)
+        checked.findings.raise_if_any(spec.name)
+        return Prepared(spec, spec.strategy, runs=source.runs, source=source)
+
+    async def _restart(self, ask: Ask) -> Prepared:
+        return Prepared(self._running(ask).spec, "rolling")
+
+    async def _stop(self, ask: Ask) -> Prepared:
+        spec = self._running(ask).spec
+        return Prepared(spec, spec.strategy)
+
+    async def _start(self, ask: Ask) -> Prepared:
+        release = self._committed(ask)
+        if not get_deployment(self._world, ask.deployment).stopped:
+            raise SpecInvalid(f"{ask.deployment} is not stopped: there is nothing to start.", **_about(ask))
+        return Prepared(release.spec, "recreate")
+
+    async def _scale(self, ask: Ask) -> Prepared:
+        spec, replicas = self._running(ask).spec, ask.fields["replicas"]
+        if replicas == spec.replicas:
+            raise SpecInvalid(issues=[Issue("replicas", f"{ask.deployment} has {replicas} already")], **_about(ask))
+        return Prepared(replace(spec, replicas=replicas), spec.strategy)
+
+    def _committed(self, ask: Ask) -> Release:
+        name = ask.deployment
+        version = get_deployment(self._world, name).current_version
+        release = self._world.store.release(name, version) if version is not None else None
+        if release is None:
+            raise SpecInvalid(f"{name} never served, so there is nothing to {ask.kind}.", **_about(ask))
+        return release
+
+    def _running(self, ask: Ask) -> Release:
+        release, name = self._committed(ask), ask.deployment
+        if not release.runs:
+            raise SpecInvalid(f"{name} has nothing that runs, so there is nothing to {ask.kind}.", **_about(ask))
+        if get_deployment(self._world, name).stopped:
+            message = f"{name} is stopped, so there is nothing to {ask.kind}: start it first."
+            raise SpecInvalid(message, **_about(ask))
+        return release
+
+
+def _about(ask: Ask) -> dict[str, Any]:
+    return {"deployment": ask.deployment, "operation": ask.kind.value}
+
+
+# To add a kind that can be asked for: a method above, a line here, a case in frame.plan_rollout and in runner._called.
+# A rollback is none of them: it never waits, and looks for its release by itself.
+PREPARATIONS: dict[RolloutKind, Callable[[Preparation, Ask], Awaitable[Prepared]]] = {
+    RolloutKind.deploy: Preparation._deploy,
+    RolloutKind.change: Preparation._change,
+    RolloutKind.restart: Preparation._restart,
+    RolloutKind.stop: Preparation._stop,
+    RolloutKind.start: Preparation._start,
+    RolloutKind.scale: Preparation._scale,
+}
