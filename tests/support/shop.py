@@ -113,11 +113,11 @@ class Shop:
 
     async def restart(self) -> None:
         """The manager is stopped in whatever it does, and a new one begins on the same machine."""
-        await self.lab.runner.close()
-        self.lab.close()
+        await self.close()
         self.lab = RefusingLab(self.machine)
 
     async def close(self) -> None:
+        await self.lab.service.close()
         await self.lab.runner.close()
         self.lab.close()
 

@@ -67,7 +67,9 @@ def _patch(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     hints = get_type_hints(kind)
 
     def read(type_: Any, value: Any) -> Any:
-        return _patch(type_, value) if isinstance(type_, type) and is_dataclass(type_) else TypeAdapter(type_).validate_python(value)
+        if isinstance(type_, type) and is_dataclass(type_):
+            return _patch(type_, value)
+        return TypeAdapter(type_).validate_python(value)
 
     return {name: read(hints[name], value) for name, value in given.items()}
 
