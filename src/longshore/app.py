@@ -51,6 +51,9 @@ from longshore.settings import Settings, SettingsError
 from longshore.store import Store
 from longshore.store.backup import Backups
 from longshore.store.sqlite import DATABASE, Damaged, SchemaTooNew, WriteHook
+from longshore.webhooks.desk import Desk
+from longshore.webhooks.outbox import Outbox
+from longshore.webhooks.sender import Sender
 
 log = logging.getLogger("longshore")
 
@@ -144,18 +147,22 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
         world = _world(settings, store, clock, bus, board, router, driver_of, fence)
         runner = Runner(world, settings)
         service = Service(world, settings, defaults, runner)
+        outbox = Outbox(store, clock, settings.webhooks)
+        world.tell = outbox.tell
+        sender = Sender(store, clock, outbox, settings.webhooks)
         backups = Backups(settings.data_dir, settings.keep_backups, clock)
         monitor = Monitor(world, driver_of, settings.keep_events, backups)
         ready = asyncio.Event()
         token = None if settings.no_auth else admin_token(settings.data_dir)
-        app = create_app(service, _api_settings(settings, token), ready=ready.is_set, version=__version__)
+        desk = Desk(store, clock, outbox, settings.webhooks)
+        app = create_app(service, desk, _api_settings(settings, token), ready=ready.is_set, version=__version__)
         try:
             with _said("The router cannot take over"):
                 await _restore_traffic(world, router)
             await monitor.sweep()
             await runner.recover()
             world.look_at_queue(None)
-            async with beside(monitor.run()):
+            async with beside(monitor.run(), sender.run()):
                 ready.set()
                 yield Manager(settings, app, service, world, monitor, token)
         finally:

@@ -22,7 +22,18 @@ AUTH = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def app_of(service: Service, **settings: Any) -> FastAPI:
-    return create_app(service, ApiSettings(**{"token": TOKEN, **settings}), ready=lambda: True, version="0.0.1")
+    return create_app(
+        service, desk(), ApiSettings(**{"token": TOKEN, **settings}), ready=lambda: True, version="0.0.1"
+    )
+
+
+def desk() -> Desk:
+    """Of one webhook, `chat`, with one delivery, `msg_1`; in memory."""
+    store = Store(Path(":memory:"), SystemClock())
+    store.take_over()
+    webhooks = (Webhook(name="chat", url="http://127.0.0.1:9/secret"),)
+    store.add_delivery(Delivery("msg_1", "chat", "rollout.failed", "shop", "{}", DeliveryState.dead, 1.0, 1.0, 11, 2.0))
+    return Desk(store, SystemClock(), Outbox(store, SystemClock(), webhooks), webhooks)
 
 
 def client_of(app: FastAPI, *, authenticated: bool = True) -> httpx2.AsyncClient:

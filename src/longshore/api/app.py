@@ -24,9 +24,12 @@ from longshore.api.routes import PROGRESS_PATH, ROUTES, methods_of
 from longshore.api.service import Service
 from longshore.api.settings import ApiSettings
 from longshore.errors import LongshoreError, MethodNotAllowed
+from longshore.webhooks.desk import Desk
 
 
-def create_app(service: Service, settings: ApiSettings, *, ready: Callable[[], bool], version: str) -> FastAPI:
+def create_app(
+    service: Service, webhooks: Desk, settings: ApiSettings, *, ready: Callable[[], bool], version: str
+) -> FastAPI:
     """The API as an ASGI application.
 
     ready    whether the manager has recovered and takes requests (/readyz)
@@ -36,6 +39,7 @@ def create_app(service: Service, settings: ApiSettings, *, ready: Callable[[], b
     """
     api = Api(
         service=service,
+        webhooks=webhooks,
         settings=settings,
         limiter=Limiter(settings.rate_limits),
         metrics=Metrics(service),

@@ -17,6 +17,7 @@ from longshore.api.service import Service
 from longshore.api.settings import ApiSettings
 from longshore.errors import LongshoreError
 from longshore.model import Rollout
+from longshore.webhooks.desk import Desk
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 @dataclass(slots=True)
 class Api:
     service: Service
+    webhooks: Desk
     settings: ApiSettings
     limiter: Limiter
     metrics: Metrics

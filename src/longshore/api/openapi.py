@@ -33,6 +33,8 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "StartRequest": {},
     "PinRequest": {"reason": "the last with the old schema"},
     "UnpinRequest": {},
+    "RedeliverRequest": {},
+    "TestWebhookRequest": {},
     "PruneRequest": {"keep": 3},
     "ScaleRequest": {"replicas": 5},
 }

@@ -12,13 +12,15 @@ from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from longshore.api import changes, deployments, events, logs, meta, metrics, releases, rollouts, schemas
+from longshore.api import changes, deployments, events, logs, meta, metrics, releases, rollouts, schemas, webhooks
 from longshore.api.terms import REVISION
 from longshore.api.wire_request import BODIES, RESERVED_NAMES
 
 _ROOT = "/api/v1/deployments"
 _ONE = f"{_ROOT}/{{name}}"
 _ROLLOUT = f"{_ONE}/rollouts/{{rollout_id}}"
+_WEBHOOKS = "/api/v1/webhooks"
+_WEBHOOK = f"{_WEBHOOKS}/{{webhook}}"
 _RELEASE = f"{_ONE}/releases/{{version}}"
 
 PROGRESS_PATH = f"{_ONE}/progress"
@@ -133,6 +135,8 @@ BODY_NAMES = {
     "pin": "PinRequest",
     "unpin": "UnpinRequest",
     "prune": "PruneRequest",
+    "redeliver": "RedeliverRequest",
+    "test_webhook": "TestWebhookRequest",
     "scale": "ScaleRequest",
 }
 
@@ -143,6 +147,7 @@ _CHANGE = {
     500: "DEPLOYMENT_FAILED or HEALTH_CHECK_FAILED",
 }
 _KEPT = {400: f"BACKUP_NOT_FOUND: there is no such kept release; or {_SPEC}: malformed body"}
+_NO_WEBHOOK = {400: f"{_SPEC}: malformed body", 404: "NOT_FOUND"}
 _STEER = {400: f"{_SPEC}: the rollout is past what was asked for, or the body is malformed"}
 
 # To add an endpoint: a function in a file of its noun, a row here (fixed paths before those with a name, the busy ones
@@ -204,6 +209,13 @@ ROUTES: tuple[Row, ...] = (
     Row("GET", "/api/v1/events", events.stream_events, None, "Follow the events of all deployments", {200: None},
         {400: f"{_SPEC}: a query parameter is not valid", 404: "DEPLOYMENT_NOT_FOUND"}, tag="events and logs",
         media="text/event-stream", headers=(("Last-Event-ID", "Go on after this event.", "[0-9]{1,18}"),)),
+    Row("GET", _WEBHOOKS, webhooks.list_webhooks, None, "List webhooks", {200: schemas.Webhooks}, tag="webhooks"),
+    Row("GET", f"{_WEBHOOK}/deliveries", webhooks.list_deliveries, None, "List deliveries of a webhook",
+        {200: schemas.Deliveries}, {**_NO_WEBHOOK, 400: f"{_SPEC}: a query parameter is not valid"}, tag="webhooks"),
+    Row("POST", f"{_WEBHOOK}/deliveries/{{delivery}}/redeliver", webhooks.redeliver, None, "Send a delivery again",
+        {200: schemas.Delivery}, _NO_WEBHOOK, tag="webhooks"),
+    Row("POST", f"{_WEBHOOK}/test", webhooks.test_webhook, None, "Send a test to a webhook", {200: schemas.Delivery},
+        _NO_WEBHOOK, tag="webhooks"),
     Row("GET", "/healthz", meta.healthz, None, "Whether the process answers", {200: schemas.Alive}, tag="manager",
         open_to_all=True),
     Row("GET", "/readyz", meta.readyz, None, "Whether the manager takes requests", {200: schemas.Ready},

@@ -250,6 +250,41 @@ class Pruned(BaseModel):
     freed_bytes: int
 
 
+class Webhook(BaseModel):
+    name: Annotated[str, Field(examples=["chat"])]
+    host: Annotated[str, Field(examples=["https://hooks.example.com"], description="without the path: it may be secret")]
+    events: list[str]
+    environments: Annotated[list[str], Field(description="empty: all")]
+    format: Literal["json", "slack"]
+    signed: bool
+    pending: Annotated[int, Field(description="deliveries on their way")]
+    dead: Annotated[int, Field(description="deliveries that were given up")]
+
+
+class Webhooks(BaseModel):
+    webhooks: list[Webhook]
+
+
+class Delivery(BaseModel):
+    id: Annotated[str, Field(examples=["msg_019a3f0e-7c44-7d6a-9a51-0d6f3c1f2b7e"])]
+    webhook: str
+    event: Annotated[str, Field(examples=["rollout.failed"])]
+    deployment: str
+    state: Literal["pending", "delivered", "dead"]
+    created_at: Instant
+    next_at: Annotated[Instant | None, Field(description="not tried before; null once it has ended")]
+    ended_at: Instant | None
+    attempts: int
+    answer: Annotated[str, Field(description="what the last attempt was answered")]
+
+
+class Deliveries(BaseModel):
+    deliveries: list[Delivery]
+    total: int
+    limit: int
+    offset: int
+
+
 class LogLine(BaseModel):
     instance: Annotated[str, Field(examples=["shop-3-1"])]
     line: str

@@ -14,6 +14,8 @@ from longshore.durations import format_duration
 from longshore.errors import FAILURES, Issue, LongshoreError, RollbackFailed, RolloutFailed
 from longshore.masking import mask_configuration
 from longshore.model import (
+    Delivery,
+    DeliveryState,
     Deployment,
     Event,
     Failure,
@@ -26,6 +28,7 @@ from longshore.model import (
     Waiting,
 )
 from longshore.rollout.reports import HealthReport, Preview, Status, Summary, Validation
+from longshore.webhooks.desk import WebhookReport
 
 Json = dict[str, Any]
 
@@ -203,6 +206,34 @@ def status_json(status: Status) -> Json:
         "revision": deployment.revision,
         "stopped": deployment.stopped,
         "queue": [waiting_json(waiting) for waiting in status.queue],
+    }
+
+
+def webhook_json(report: WebhookReport) -> Json:
+    return {
+        "name": report.webhook.name,
+        "host": report.host,
+        "events": list(report.webhook.events),
+        "environments": list(report.webhook.environments),
+        "format": report.webhook.format,
+        "signed": report.webhook.key is not None,
+        "pending": report.pending,
+        "dead": report.dead,
+    }
+
+
+def delivery_json(delivery: Delivery) -> Json:
+    return {
+        "id": delivery.id,
+        "webhook": delivery.webhook,
+        "event": delivery.event,
+        "deployment": delivery.deployment,
+        "state": str(delivery.state),
+        "created_at": instant(delivery.created_at),
+        "next_at": instant(delivery.next_at) if delivery.state is DeliveryState.pending else None,
+        "ended_at": _instant_or_null(delivery.ended_at),
+        "attempts": delivery.attempts,
+        "answer": delivery.answer,
     }
 
 

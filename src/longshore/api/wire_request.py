@@ -301,6 +301,8 @@ BODIES: dict[str, Group] = {
     ),
     "pin": Group({"reason": Field(Text(longest=500), "Why, for the list.", "before the new schema", blank=True)}),
     "unpin": Group({}),
+    "redeliver": Group({}),
+    "test_webhook": Group({}),
     "prune": Group({"keep": Field(Count(1, 1000), "Newest releases to keep; missing: what the manager keeps.", 3)}),
     "scale": Group({"replicas": Field(REPLICAS, "Instances to run.", 5), **CONFLICT_FIELDS}, require=("replicas",)),
 }

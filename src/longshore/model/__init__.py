@@ -5,6 +5,7 @@
     routing.py                              … and which of it gets the requests
     waiting.py                              what was asked for and has not begun
     rollout.py journal.py events.py         what is done, and told of it
+    delivery.py                             … also to programs elsewhere
     rollout.TRANSITIONS                     the one rule: which status of a rollout may follow which
     states.derive_health, derive_state      the other: what a deployment is called, from facts alone
 
@@ -12,6 +13,7 @@ Inside Longshore times are float seconds since the epoch (UTC), durations float 
 bytes. RFC 3339 and Go durations exist only in `api/wire.py`.
 """
 
+from longshore.model.delivery import Delivery, DeliveryState
 from longshore.model.deployment import Deployment
 from longshore.model.events import Event, Progress
 from longshore.model.instance import Instance, InstanceState
@@ -45,6 +47,8 @@ __all__ = [
     "BlueGreen",
     "Canary",
     "CanaryStep",
+    "Delivery",
+    "DeliveryState",
     "Deployment",
     "Event",
     "Failure",

@@ -66,6 +66,8 @@ class Journal:
             failure = replace(failure, message=self._shown(failure.message), cause=self._shown(failure.cause))
         with self._world.store.transaction():
             self.rollout = self._world.store.set_status(self.rollout, status, message=message, failure=failure)
+            if status is not RolloutStatus.running:  # resumed: it was told when it began
+                self._world.tell(self.rollout)
             over = not status.is_open
             if over or status is RolloutStatus.committed:
                 self._world.store.count_change(self.rollout.deployment, self.rollout.requested_by)

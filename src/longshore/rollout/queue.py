@@ -58,6 +58,7 @@ class Queue:
             store.count_change(name, terms.caller)
             if terms.once is not None:
                 store.remember_key(terms.once.caller, terms.once.key, "", waiting.id)
+            self._world.tell(waiting.as_rollout())
             self._told(waiting, f"{terms.caller} asked for a {called(waiting)}. {waiting.message}")
         return waiting.as_rollout()
 
@@ -66,6 +67,9 @@ class Queue:
         with self._world.store.transaction():
             if not self._world.store.cancel_waiting(waiting, message):
                 return False
+            ended = self._world.store.waiting(waiting.id)
+            assert ended is not None
+            self._world.tell(ended.as_rollout())
             self._told(waiting, f"The {called(waiting)} of {waiting.requested_by} was cancelled: {message}")
         self._wake(waiting.id)
         return True

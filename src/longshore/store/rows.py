@@ -7,6 +7,8 @@ import sqlite3
 
 from longshore.model import (
     Ask,
+    Delivery,
+    DeliveryState,
     Deployment,
     Event,
     Instance,
@@ -113,6 +115,22 @@ def waiting(row: sqlite3.Row) -> Waiting:
         override=row["override"],
         ended_at=row["ended_at"],
         message=row["message"],
+    )
+
+
+def delivery(row: sqlite3.Row) -> Delivery:
+    return Delivery(
+        id=row["id"],
+        webhook=row["webhook"],
+        event=row["event"],
+        deployment=row["deployment"],
+        body=row["body"],
+        state=DeliveryState(row["state"]),
+        created_at=row["created_at"],
+        next_at=row["next_at"],
+        attempts=row["attempts"],
+        ended_at=row["ended_at"],
+        answer=row["answer"],
     )
 
 
