@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from longshore.artifacts.base import Limits
 from longshore.durations import parse_duration
+from longshore.freezes import Freeze
 from longshore.webhooks.events import EVENTS
 from longshore.webhooks.signing import key_of
 
@@ -59,6 +60,7 @@ class Environment(_Section):
     driver: Literal["process"] = "process"
     router: Literal["envoy", "none"] = "envoy"
     user: str | None = Field(None, description="user that instances and hooks run as; needs a manager run by root")
+    freeze: tuple[Freeze, ...] = Field((), description="windows in which nothing is changed")
     approval: bool = Field(False, description="whatever changes it waits until somebody else approves it")
     approval_timeout: str = Field("24h0m0s", description="how long that may take; then it is cancelled")
     defaults: dict[str, Any] = Field(

@@ -77,7 +77,7 @@ def create_app(
             responses=dict(row.responses()),
             response_model=None,
             openapi_extra=row.extra(),
-            route_class_override=guarded(api, row.name, limited=row.counted_by_caller, open_to_all=row.open_to_all),
+            route_class_override=guarded(api, row.name, limited=row.counted_by_caller, open_to_all=row.open_to_all, role=row.least_role),
         )
     app.add_api_websocket_route(PROGRESS_PATH, progress, name="progress")
     app.router.add_websocket_route("/{path:path}", nowhere, name="nowhere")

@@ -9,10 +9,11 @@ from fastapi.routing import APIRoute
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from longshore.api.auth import authenticate
+from longshore.api.auth import authenticate, require
 from longshore.api.context import Api
 from longshore.api.problems import respond
 from longshore.api.ratelimit import Allowance
+from longshore.model import Role
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -26,7 +27,7 @@ def count(api: Api, connection: HTTPConnection, limited: str, key: str) -> None:
     connection.scope["longshore.allowance"] = api.limiter.hit(limited, key)
 
 
-def guarded(api: Api, name: str, *, limited: str | None, open_to_all: bool) -> type[APIRoute]:
+def guarded(api: Api, name: str, *, limited: str | None, open_to_all: bool, role: Role) -> type[APIRoute]:
     """The route class of one row: authenticates, counts, and turns errors into envelopes.
 
     A route class and not a dependency, so that it comes before the parameters are read (401 before 400) and is
@@ -42,6 +43,7 @@ def guarded(api: Api, name: str, *, limited: str | None, open_to_all: bool) -> t
                     caller = scope["longshore.caller"] = authenticate(
                         request.headers, address_of(request), api.settings
                     )
+                    require(caller, role)
                     if limited is not None:
                         count(api, request, limited, caller.key)
                 response = await endpoint(request)

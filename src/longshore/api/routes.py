@@ -15,6 +15,7 @@ from starlette.routing import compile_path
 from longshore.api import changes, deployments, events, logs, meta, metrics, releases, rollouts, schemas, webhooks
 from longshore.api.terms import REVISION
 from longshore.api.wire_request import BODIES, RESERVED_NAMES
+from longshore.model import Role
 
 _ROOT = "/api/v1/deployments"
 _ONE = f"{_ROOT}/{{name}}"
@@ -28,10 +29,12 @@ PROGRESS_PATH = f"{_ONE}/progress"
 _GUARDED = (
     ("If-Match", "Only while the deployment is at this `revision` of its status; else 412.", f"({REVISION})"),
 )
+_OVERRIDE = ("Longshore-Override", "Why a lock or a freeze window is passed over; it is written down.", r"\S.{0,499}")
 _ASYNC = (
     ("Prefer", "`respond-async`: answer 202 with the rollout as soon as it has begun.", ".*"),
     ("Idempotency-Key", "The same key with the same body runs nothing again. Kept for 24 h.", "[!-~]{1,255}"),
     *_GUARDED,
+    _OVERRIDE,
 )
 _ABSENT = ("If-None-Match", "`*`: only where nothing serves under this name yet; else 412.", r"\*")
 
@@ -55,6 +58,14 @@ class Row:
     media: str = "application/json"
     #: (name, what it does, pattern) of request headers
     headers: tuple[tuple[str, str, str], ...] = ()
+
+    #: None: by the method, to look takes `read` and to change `deploy`
+    role: Role | None = None
+
+    @property
+    def least_role(self) -> Role:
+        """What a token has to be to be let in."""
+        return self.role or (Role.read if self.method == "GET" else Role.deploy)
 
     @property
     def name(self) -> str:

@@ -31,7 +31,12 @@ def terms_of(request: Request, once: Once | None = None) -> Terms:
         issues.append(Issue("If-Match", 'must be the revision that the status shows, such as "12"'))
     if none_match is not None and none_match.strip() != "*":
         issues.append(Issue("If-None-Match", "must be *: only a deployment that does not exist yet is deployed"))
+    override = request.headers.get("longshore-override")
+    if override is not None and not (override := override.strip())[:1]:
+        issues.append(Issue("Longshore-Override", "must say why what stands against this is passed over"))
     if issues:
         raise SpecInvalid(issues=issues)
-    revision = int(match.strip().strip('"')) if match is not None else None
-    return Terms(caller_of(request).name, once, revision=revision, absent=none_match is not None)
+    caller, revision = caller_of(request), int(match.strip().strip('"')) if match is not None else None
+    return Terms(
+        caller.name, once, caller.environments, revision, absent=none_match is not None, override=override
+    )

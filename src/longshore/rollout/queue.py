@@ -18,7 +18,14 @@ from functools import partial
 from uuid_utils import uuid7
 
 from longshore.durations import format_duration
-from longshore.errors import DeploymentInProgress, InternalError, LeaseLost, LongshoreError
+from longshore.errors import (
+    DeploymentInProgress,
+    DeploymentLocked,
+    DeploymentsFrozen,
+    InternalError,
+    LeaseLost,
+    LongshoreError,
+)
 from longshore.model import Ask, Rollout, Waiting, WaitingFor
 from longshore.rollout.preparing import Prepared
 from longshore.rollout.reserving import reserve
@@ -42,7 +49,7 @@ class Queue:
         world.look_at_queue = self.look
 
     def add(self, ask: Ask, prepared: Prepared, terms: Terms, reason: WaitingFor, timeout: float) -> Rollout:
-        """Let it wait, at most `timeout` seconds; returns it as `queued`. Raises DeploymentInProgress if too many do."""
+        """Let it wait, at most `timeout` seconds; returns it `queued`. Raises DeploymentInProgress if too many do."""
         store, now, name = self._world.store, self._world.clock.now(), ask.deployment
         with store.transaction():
             terms.hold_for(name, store.deployment(name))
@@ -116,7 +123,7 @@ class Queue:
                 return
             try:
                 await self._begin(first)
-            except (LeaseLost, DeploymentInProgress):
+            except (LeaseLost, DeploymentInProgress, DeploymentLocked, DeploymentsFrozen):
                 return
             except InternalError as error:
                 # It was cancelled at this moment, or the store cannot be written: the next look finds out.

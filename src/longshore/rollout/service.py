@@ -30,6 +30,7 @@ from longshore.model import (
     Waiting,
     WaitingFor,
 )
+from longshore.rollout.closures import Closures
 from longshore.rollout.frame import plan_rollout
 from longshore.rollout.observe import preview
 from longshore.rollout.preparing import Preparation, Prepared
@@ -62,6 +63,7 @@ class Service(Queries):
         super().__init__(world)
         self._settings, self._runner = settings, runner
         self._preparation = Preparation(world, settings, defaults)
+        self._closures = Closures(world, settings)
         self._queue = Queue(world, self._begin_waiting)
         world.ask_health = self._ask_health
         world.health_now = self.health_now
@@ -168,7 +170,9 @@ class Service(Queries):
         Raises DeploymentInProgress while a rollout is open.
         """
         with self._world.store.transaction():
-            terms.hold_for(name, get_deployment(self._world, name))
+            deployment = get_deployment(self._world, name)
+            terms.hold_for(name, deployment)
+            self._closures.check(name, deployment.environment, terms)
             if (holder := self._world.store.open_rollout_of(name)) is not None:
                 raise in_progress(holder)
             self._world.store.count_change(name, terms.caller)
@@ -265,6 +269,9 @@ class Service(Queries):
 
     async def delete(self, name: str, *, keep_files: bool, terms: Terms) -> None:
         """Stop it and forget it. Raises DeploymentInProgress while a rollout runs."""
+        existing = get_deployment(self._world, name)
+        terms.hold_for(name, existing)
+        self._closures.check(name, existing.environment, terms)
         deployment = begin_removal(self._world, name, terms, keep_files=keep_files)
         await self._runner.remove(deployment)
         log.info("%s deleted %s", terms.caller, name)
@@ -293,6 +300,8 @@ class Service(Queries):
     async def _admit(self, ask: Ask, terms: Terms) -> Rollout:
         """Begin it now, or let it wait."""
         prepared = await self._preparation.of(ask)
+        terms.may_change(prepared.spec.environment)
+        self._closures.check(prepared.spec.name, prepared.spec.environment, terms)
         environment = self._preparation.environment(prepared.spec)
         if environment.approval:
             return self._queue.add(ask, prepared, terms, WaitingFor.approval, environment.approval_timeout_s)
@@ -307,7 +316,13 @@ class Service(Queries):
         terms = Terms(
             waiting.requested_by, override=waiting.override, waited=waiting.id, approved_by=waiting.approved_by
         )
-        return self._begin(await self._preparation.of(waiting.ask), waiting.ask.kind, terms)
+        prepared = await self._preparation.of(waiting.ask)
+        if terms.override is None:
+            # Locked, or frozen, since it was asked for: then it waits on.
+            problem = self._closures.problem(prepared.spec.name, prepared.spec.environment)
+            if problem is not None:
+                raise problem
+        return self._begin(prepared, waiting.ask.kind, terms)
 
     def _begin(self, prepared: Prepared, kind: RolloutKind, terms: Terms) -> Rollout:
         name, source = prepared.spec.name, prepared.source

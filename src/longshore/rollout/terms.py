@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from longshore.errors import PreconditionFailed
+from longshore.errors import Forbidden, PreconditionFailed
 from longshore.model import Deployment
 
 #: refuse (409) | wait for its turn | abort it, cancel what waits, and go on
@@ -28,6 +28,8 @@ class Terms:
     #: shown as `requested_by`
     caller: str
     once: Once | None = None
+    #: environments that the caller may change; None: all
+    environments: tuple[str, ...] | None = None
     #: the deployment has to be at this one (If-Match); None: at any
     revision: int | None = None
     #: nothing may serve under this name yet (If-None-Match: *)
@@ -42,11 +44,22 @@ class Terms:
     waited: str | None = None
     approved_by: str | None = None
 
+    def may_change(self, environment: str) -> None:
+        """Raise Forbidden where the caller's token is for other environments."""
+        if self.environments is not None and environment not in self.environments:
+            raise Forbidden(
+                f"{self.caller} may change {', '.join(self.environments) or 'nothing'}, and this is in {environment}.",
+                cause=f"the token {self.caller} is not for {environment}",
+            )
+
     def hold_for(self, name: str, deployment: Deployment | None) -> None:
-        """Raise PreconditionFailed where the deployment is not what the caller took it for.
+        """Raise PreconditionFailed where the deployment is not what the caller took it for, Forbidden where it is not
+        the caller's to change.
 
         Asked inside the transaction that writes the change, so that of two requests at one revision one is refused.
         """
+        if deployment is not None:
+            self.may_change(deployment.environment)
         present = deployment.revision if deployment is not None else 0
         if self.absent and deployment is not None and deployment.current_version is not None:
             raise PreconditionFailed(

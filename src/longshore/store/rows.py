@@ -13,14 +13,17 @@ from longshore.model import (
     Event,
     Instance,
     InstanceState,
+    Lock,
     Progress,
     Release,
     ReleaseState,
+    Role,
     Rollout,
     RolloutKind,
     RolloutStatus,
     StepRecord,
     StepStatus,
+    Token,
     Waiting,
     WaitingFor,
 )
@@ -132,6 +135,24 @@ def delivery(row: sqlite3.Row) -> Delivery:
         ended_at=row["ended_at"],
         answer=row["answer"],
     )
+
+
+def token(row: sqlite3.Row) -> Token:
+    return Token(
+        name=row["name"],
+        sha256=row["sha256"],
+        role=Role(row["role"]),
+        environments=None if row["environments"] is None else tuple(json.loads(row["environments"])),
+        created_by=row["created_by"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        last_used_at=row["last_used_at"],
+        revoked_at=row["revoked_at"],
+    )
+
+
+def lock(row: sqlite3.Row) -> Lock:
+    return Lock(row["scope"], row["name"], row["holder"], row["message"], row["since"], row["expires_at"])
 
 
 def step_record(row: sqlite3.Row) -> StepRecord:
