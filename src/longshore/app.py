@@ -21,6 +21,8 @@ import uvloop
 from fastapi import FastAPI
 
 from longshore import __version__
+from longshore.access.locks import Locks
+from longshore.access.tokens import Tokens
 from longshore.api import server as api_server
 from longshore.api.app import create_app
 from longshore.api.settings import ApiSettings, RateLimits
@@ -155,7 +157,11 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
         ready = asyncio.Event()
         token = None if settings.no_auth else admin_token(settings.data_dir)
         desk = Desk(store, clock, outbox, settings.webhooks)
-        app = create_app(service, desk, _api_settings(settings, token), ready=ready.is_set, version=__version__)
+        tokens = Tokens(store, clock)
+        app = create_app(
+            service, desk, tokens, Locks(world), _api_settings(settings, token, tokens),
+            ready=ready.is_set, version=__version__,
+        )  # fmt: skip
         try:
             with _said("The router cannot take over"):
                 await _restore_traffic(world, router)
@@ -283,9 +289,11 @@ async def _restore_traffic(world: World, router: Router) -> None:
     await router.restore(traffic)
 
 
-def _api_settings(settings: Settings, token: str | None) -> ApiSettings:
+def _api_settings(settings: Settings, token: str | None, tokens: Tokens) -> ApiSettings:
     limits = settings.rate_limits
-    return ApiSettings(token=token, rate_limits=RateLimits(limits.deploy, limits.status, limits.list))
+    return ApiSettings(
+        token=token, find_token=tokens.find, rate_limits=RateLimits(limits.deploy, limits.status, limits.list)
+    )
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from longshore.access.locks import Locks
+from longshore.access.tokens import Tokens
 from longshore.api.auth import authenticate
 from longshore.api.context import Api, api_of
 from longshore.api.guard import address_of, guarded
@@ -28,7 +30,14 @@ from longshore.webhooks.desk import Desk
 
 
 def create_app(
-    service: Service, webhooks: Desk, settings: ApiSettings, *, ready: Callable[[], bool], version: str
+    service: Service,
+    webhooks: Desk,
+    tokens: Tokens,
+    locks: Locks,
+    settings: ApiSettings,
+    *,
+    ready: Callable[[], bool],
+    version: str,
 ) -> FastAPI:
     """The API as an ASGI application.
 
@@ -40,6 +49,8 @@ def create_app(
     api = Api(
         service=service,
         webhooks=webhooks,
+        tokens=tokens,
+        locks=locks,
         settings=settings,
         limiter=Limiter(settings.rate_limits),
         metrics=Metrics(service),
@@ -77,7 +88,7 @@ def create_app(
             responses=dict(row.responses()),
             response_model=None,
             openapi_extra=row.extra(),
-            route_class_override=guarded(api, row.name, limited=row.counted_by_caller, open_to_all=row.open_to_all, role=row.least_role),
+            route_class_override=guarded(api, row),
         )
     app.add_api_websocket_route(PROGRESS_PATH, progress, name="progress")
     app.router.add_websocket_route("/{path:path}", nowhere, name="nowhere")

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
+from longshore.access.locks import Locks
+from longshore.access.tokens import Tokens
 from longshore.api.auth import Caller
 from longshore.api.metrics import Metrics
 from longshore.api.ratelimit import Limiter
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 class Api:
     service: Service
     webhooks: Desk
+    tokens: Tokens
+    locks: Locks
     settings: ApiSettings
     limiter: Limiter
     metrics: Metrics

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi.routing import APIRoute
 from starlette.requests import HTTPConnection, Request
@@ -13,7 +13,9 @@ from longshore.api.auth import authenticate, require
 from longshore.api.context import Api
 from longshore.api.problems import respond
 from longshore.api.ratelimit import Allowance
-from longshore.model import Role
+
+if TYPE_CHECKING:
+    from longshore.api.routes import Row
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -27,33 +29,33 @@ def count(api: Api, connection: HTTPConnection, limited: str, key: str) -> None:
     connection.scope["longshore.allowance"] = api.limiter.hit(limited, key)
 
 
-def guarded(api: Api, name: str, *, limited: str | None, open_to_all: bool, role: Role) -> type[APIRoute]:
+def guarded(api: Api, row: Row) -> type[APIRoute]:
     """The route class of one row: authenticates, counts, and turns errors into envelopes.
 
     A route class and not a dependency, so that it comes before the parameters are read (401 before 400) and is
     cheap; and not a middleware, so that nobody's disconnect cancels anything.
-    limited  "status" or "list": counted here for each caller; deploys are counted by the endpoint, which knows the name
+    "status" and "list" are counted here for each caller; deploys are counted by the endpoint, which knows the name.
     """
 
     def wrap(endpoint: Handler) -> Handler:
         async def handle(request: Request) -> Response:
             scope = request.scope
             try:
-                if not open_to_all:
+                if not row.open_to_all:
                     caller = scope["longshore.caller"] = authenticate(
                         request.headers, address_of(request), api.settings
                     )
-                    require(caller, role)
-                    if limited is not None:
-                        count(api, request, limited, caller.key)
+                    require(caller, row.least_role)
+                    if row.counted_by_caller is not None:
+                        count(api, request, row.counted_by_caller, caller.key)
                 response = await endpoint(request)
             except Exception as exc:
                 deployment = str(request.path_params.get("name", scope.get("longshore.deployment", "")))
-                response = respond(exc, deployment=deployment, operation=name)
+                response = respond(exc, deployment=deployment, operation=row.name)
             allowance: Allowance | None = scope.get("longshore.allowance")
             if allowance is not None:
                 response.raw_headers.extend(allowance.headers())
-            api.metrics.request(name, response.status_code)
+            api.metrics.request(row.name, response.status_code)
             return response
 
         return handle

@@ -12,7 +12,19 @@ from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from longshore.api import changes, deployments, events, logs, meta, metrics, releases, rollouts, schemas, webhooks
+from longshore.api import (
+    access,
+    changes,
+    deployments,
+    events,
+    logs,
+    meta,
+    metrics,
+    releases,
+    rollouts,
+    schemas,
+    webhooks,
+)
 from longshore.api.terms import REVISION
 from longshore.api.wire_request import BODIES, RESERVED_NAMES
 from longshore.model import Role
@@ -20,6 +32,7 @@ from longshore.model import Role
 _ROOT = "/api/v1/deployments"
 _ONE = f"{_ROOT}/{{name}}"
 _ROLLOUT = f"{_ONE}/rollouts/{{rollout_id}}"
+_ENVIRONMENT_LOCK = "/api/v1/environments/{environment}/lock"
 _WEBHOOKS = "/api/v1/webhooks"
 _WEBHOOK = f"{_WEBHOOKS}/{{webhook}}"
 _RELEASE = f"{_ONE}/releases/{{version}}"
@@ -105,6 +118,10 @@ class Row:
             usual[401] = "UNAUTHORIZED: a bearer token is needed"
         if "{name}" in self.path:
             usual[404] = "DEPLOYMENT_NOT_FOUND"
+        if not self.open_to_all:
+            usual[403] = "FORBIDDEN: the role of the token does not allow it"
+        if any(name == "Longshore-Override" for name, _, _ in self.headers):
+            usual[423] = "DEPLOYMENT_LOCKED or DEPLOYMENTS_FROZEN"
         if any(name == "If-Match" for name, _, _ in self.headers):
             usual[412] = "PRECONDITION_FAILED: the deployment is at another revision"
         if self.limited is not None:
@@ -146,6 +163,9 @@ BODY_NAMES = {
     "pin": "PinRequest",
     "unpin": "UnpinRequest",
     "prune": "PruneRequest",
+    "create_token": "CreateTokenRequest",
+    "lock": "LockRequest",
+    "lock_environment": "LockRequest",
     "redeliver": "RedeliverRequest",
     "test_webhook": "TestWebhookRequest",
     "scale": "ScaleRequest",
@@ -158,6 +178,12 @@ _CHANGE = {
     500: "DEPLOYMENT_FAILED or HEALTH_CHECK_FAILED",
 }
 _KEPT = {400: f"BACKUP_NOT_FOUND: there is no such kept release; or {_SPEC}: malformed body"}
+_HELD = {
+    400: f"{_SPEC}: malformed body or query parameter",
+    403: "FORBIDDEN: the role, or the environments, of the token do not allow it",
+    404: "NOT_FOUND: it is not locked; DEPLOYMENT_NOT_FOUND",
+    423: "DEPLOYMENT_LOCKED: by somebody else",
+}
 _NO_WEBHOOK = {400: f"{_SPEC}: malformed body", 404: "NOT_FOUND"}
 _STEER = {400: f"{_SPEC}: the rollout is past what was asked for, or the body is malformed"}
 
@@ -220,6 +246,24 @@ ROUTES: tuple[Row, ...] = (
     Row("GET", "/api/v1/events", events.stream_events, None, "Follow the events of all deployments", {200: None},
         {400: f"{_SPEC}: a query parameter is not valid", 404: "DEPLOYMENT_NOT_FOUND"}, tag="events and logs",
         media="text/event-stream", headers=(("Last-Event-ID", "Go on after this event.", "[0-9]{1,18}"),)),
+    Row("GET", f"{_ONE}/lock", access.get_lock, None, "Get the lock of a deployment", {200: schemas.Lock},
+        {404: "NOT_FOUND: it is not locked"}, tag="access"),
+    Row("PUT", f"{_ONE}/lock", access.lock, None, "Lock a deployment", {200: schemas.Lock}, _HELD, tag="access",
+        headers=_GUARDED),
+    Row("DELETE", f"{_ONE}/lock", access.unlock, None, "Unlock a deployment", {200: schemas.Lock}, _HELD, tag="access"),
+    Row("GET", _ENVIRONMENT_LOCK, access.get_environment_lock, None, "Get the lock of an environment",
+        {200: schemas.Lock}, {404: "NOT_FOUND: it is not locked"}, tag="access"),
+    Row("PUT", _ENVIRONMENT_LOCK, access.lock_environment, None, "Lock an environment", {200: schemas.Lock}, _HELD,
+        tag="access"),
+    Row("DELETE", _ENVIRONMENT_LOCK, access.unlock_environment, None, "Unlock an environment", {200: schemas.Lock},
+        _HELD, tag="access"),
+    Row("GET", "/api/v1/locks", access.list_locks, None, "List locks", {200: schemas.Locks}, tag="access"),
+    Row("POST", "/api/v1/tokens", access.create_token, None, "Make a token", {201: schemas.NewToken},
+        {400: f"{_SPEC}: malformed body, or the name was used"}, tag="access", role=Role.admin),
+    Row("GET", "/api/v1/tokens", access.list_tokens, None, "List tokens", {200: schemas.Tokens}, tag="access",
+        role=Role.admin),
+    Row("DELETE", "/api/v1/tokens/{token}", access.revoke_token, None, "Revoke a token", {200: schemas.Token},
+        {404: "NOT_FOUND"}, tag="access", role=Role.admin),
     Row("GET", _WEBHOOKS, webhooks.list_webhooks, None, "List webhooks", {200: schemas.Webhooks}, tag="webhooks"),
     Row("GET", f"{_WEBHOOK}/deliveries", webhooks.list_deliveries, None, "List deliveries of a webhook",
         {200: schemas.Deliveries}, {**_NO_WEBHOOK, 400: f"{_SPEC}: a query parameter is not valid"}, tag="webhooks"),

@@ -250,6 +250,38 @@ class Pruned(BaseModel):
     freed_bytes: int
 
 
+class Token(BaseModel):
+    name: Annotated[str, Field(examples=["ci"])]
+    role: Literal["read", "deploy", "admin"]
+    environments: Annotated[list[str] | None, Field(description="that it may change; null: all")]
+    created_by: str
+    created_at: Instant
+    expires_at: Instant | None
+    last_used_at: Annotated[Instant | None, Field(description="to the minute")]
+    revoked_at: Instant | None
+
+
+class NewToken(Token):
+    token: Annotated[str, Field(description="the text itself; it cannot be asked for again")]
+
+
+class Tokens(BaseModel):
+    tokens: list[Token]
+
+
+class Lock(BaseModel):
+    scope: Literal["deployment", "environment"]
+    name: str
+    holder: str
+    message: str
+    since: Instant
+    expires_at: Instant | None
+
+
+class Locks(BaseModel):
+    locks: list[Lock]
+
+
 class Webhook(BaseModel):
     name: Annotated[str, Field(examples=["chat"])]
     host: Annotated[str, Field(examples=["https://hooks.example.com"], description="without the path: it may be secret")]

@@ -19,12 +19,14 @@ from longshore.model import (
     Deployment,
     Event,
     Failure,
+    Lock,
     Progress,
     Release,
     Rollout,
     RolloutKind,
     RolloutStatus,
     StepRecord,
+    Token,
     Waiting,
 )
 from longshore.rollout.reports import HealthReport, Preview, Status, Summary, Validation
@@ -206,6 +208,30 @@ def status_json(status: Status) -> Json:
         "revision": deployment.revision,
         "stopped": deployment.stopped,
         "queue": [waiting_json(waiting) for waiting in status.queue],
+    }
+
+
+def token_json(token: Token) -> Json:
+    return {
+        "name": token.name,
+        "role": str(token.role),
+        "environments": None if token.environments is None else list(token.environments),
+        "created_by": token.created_by,
+        "created_at": instant(token.created_at),
+        "expires_at": _instant_or_null(token.expires_at),
+        "last_used_at": _instant_or_null(token.last_used_at),
+        "revoked_at": _instant_or_null(token.revoked_at),
+    }
+
+
+def lock_json(lock: Lock) -> Json:
+    return {
+        "scope": lock.scope,
+        "name": lock.name,
+        "holder": lock.holder,
+        "message": lock.message,
+        "since": instant(lock.since),
+        "expires_at": _instant_or_null(lock.expires_at),
     }
 
 

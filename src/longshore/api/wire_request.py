@@ -301,11 +301,35 @@ BODIES: dict[str, Group] = {
     ),
     "pin": Group({"reason": Field(Text(longest=500), "Why, for the list.", "before the new schema", blank=True)}),
     "unpin": Group({}),
+    "create_token": Group(
+        {
+            "name": Field(
+                Text(r"[a-z0-9][a-z0-9._-]{0,62}", "use up to 63 of a-z, 0-9, . _ -", longest=63),
+                "What its holder is called in the history.",
+                "ci",
+            ),
+            "role": Field(Choice(("read", "deploy", "admin")), "What it may do.", "deploy"),
+            "environments": Field(
+                ListOf(_ENVIRONMENT, unique=True, least=1), "That it may change; missing: all.", ["staging"]
+            ),
+            "expires_in": Field(Duration(least=60), "How long it is valid; missing: until it is revoked.", "720h0m0s"),
+        },
+        require=("name", "role"),
+    ),
+    "lock": Group(
+        {
+            "message": Field(Text(longest=500), "Why, for those it stops.", "database migration until 18:00", blank=True),
+            "expires_in": Field(Duration(least=60), "How long it holds; missing: until it is unlocked.", "2h0m0s"),
+        }
+    ),
     "redeliver": Group({}),
     "test_webhook": Group({}),
     "prune": Group({"keep": Field(Count(1, 1000), "Newest releases to keep; missing: what the manager keeps.", 3)}),
     "scale": Group({"replicas": Field(REPLICAS, "Instances to run.", 5), **CONFLICT_FIELDS}, require=("replicas",)),
 }
+
+
+BODIES["lock_environment"] = BODIES["lock"]
 
 
 def parse_small(route: str, body: object) -> tuple[dict[str, Any], list[Issue]]:
