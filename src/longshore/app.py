@@ -159,7 +159,7 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
         desk = Desk(store, clock, outbox, settings.webhooks)
         tokens = Tokens(store, clock)
         app = create_app(
-            service, desk, tokens, Locks(world), _api_settings(settings, token, tokens),
+            service, desk, tokens, Locks(world, settings), _api_settings(settings, token, tokens),
             ready=ready.is_set, version=__version__,
         )  # fmt: skip
         try:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from longshore.artifacts.base import Limits
 from longshore.durations import parse_duration
 from longshore.freezes import Freeze
+from longshore.toml_lines import has, line_of, value_at
 from longshore.webhooks.events import EVENTS
 from longshore.webhooks.signing import key_of
 
@@ -220,17 +222,31 @@ def load(config_file: Path | None = None, overrides: Mapping[str, Any] | None = 
 
     Raises SettingsError for an unreadable file, an unknown key or a value that does not fit.
     """
-    content: dict[str, Any] = {}
+    text, content = "", dict[str, Any]()
     if config_file is not None:
         try:
-            content = tomllib.loads(config_file.read_text())
+            text = config_file.read_text()
+            content = tomllib.loads(text)
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"The configuration file {config_file} cannot be read: {error}") from error
     _File.content = content
     try:
         return Settings(**{key: value for key, value in (overrides or {}).items() if value is not None})
     except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in e['loc']) or 'settings'}: {e['msg']}" for e in error.errors()]
+        lines = [
+            f"{_place(config_file, text, content, e)}{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}"
+            for e in error.errors()
+        ]
         raise SettingsError("The configuration cannot be used:\n  " + "\n  ".join(lines)) from error
     finally:
         _File.content = {}
+
+
+def _place(file: Path | None, text: str, content: Mapping[str, Any], error: ErrorDetails) -> str:
+    """`FILE:LINE: ` where it is the file's value that does not fit, and not one of the environment or of a flag."""
+    # What is missing, is so in the table around it.
+    path = error["loc"][:-1] if error["type"] == "missing" else error["loc"]
+    if not has(content, path) or value_at(content, path) != error["input"]:
+        return ""
+    line = line_of(text, path)
+    return f"{file}:{line}: " if line is not None else f"{file}: "

@@ -12,7 +12,7 @@ from longshore.api import wire
 from longshore.api.auth import require
 from longshore.api.bodies import read_json
 from longshore.api.context import api_of, caller_of
-from longshore.api.deployments import Name, valid_name
+from longshore.api.deployments import Name, existing, valid_name
 from longshore.api.problems import json_response
 from longshore.api.terms import terms_of
 from longshore.api.wire_request import parse_small
@@ -34,7 +34,7 @@ async def create_token(request: Request) -> Response:
         patch["name"], Role(patch["role"]), patch.get("environments"), patch.get("expires_in"),
         by=caller_of(request).name,
     )  # fmt: skip
-    return json_response({**wire.token_json(token), "token": text}, 201)
+    return json_response({**wire.token_json(token), "token": text}, 201, {"Cache-Control": "no-store"})
 
 
 async def list_tokens(request: Request) -> Response:
@@ -44,7 +44,7 @@ async def list_tokens(request: Request) -> Response:
 
 async def revoke_token(request: Request, token: TokenName) -> Response:
     """It opens nothing any more, from now on."""
-    return json_response(wire.token_json(api_of(request).tokens.revoke(token)))
+    return json_response(wire.token_json(api_of(request).tokens.revoke(token, by=caller_of(request).name)))
 
 
 # --------------------------------------------------------------------------------------------- locks
@@ -62,7 +62,8 @@ async def get_lock(request: Request, name: Name) -> Response:
 
 async def lock(request: Request, name: Name) -> Response:
     """Let nobody change a deployment but with an override. Rolling back and aborting stay possible."""
-    return await _lock(request, "deployment", valid_name(name))
+    existing(request, name)
+    return await _lock(request, "deployment", name)
 
 
 async def unlock(request: Request, name: Name, force: Force = False) -> Response:

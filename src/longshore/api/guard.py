@@ -37,25 +37,27 @@ def guarded(api: Api, row: Row) -> type[APIRoute]:
     "status" and "list" are counted here for each caller; deploys are counted by the endpoint, which knows the name.
     """
 
+    least, limited, open_to_all, name = row.least_role, row.counted_by_caller, row.open_to_all, row.name
+
     def wrap(endpoint: Handler) -> Handler:
         async def handle(request: Request) -> Response:
             scope = request.scope
             try:
-                if not row.open_to_all:
+                if not open_to_all:
                     caller = scope["longshore.caller"] = authenticate(
                         request.headers, address_of(request), api.settings
                     )
-                    require(caller, row.least_role)
-                    if row.counted_by_caller is not None:
-                        count(api, request, row.counted_by_caller, caller.key)
+                    require(caller, least)
+                    if limited is not None:
+                        count(api, request, limited, caller.key)
                 response = await endpoint(request)
             except Exception as exc:
                 deployment = str(request.path_params.get("name", scope.get("longshore.deployment", "")))
-                response = respond(exc, deployment=deployment, operation=row.name)
+                response = respond(exc, deployment=deployment, operation=name)
             allowance: Allowance | None = scope.get("longshore.allowance")
             if allowance is not None:
                 response.raw_headers.extend(allowance.headers())
-            api.metrics.request(row.name, response.status_code)
+            api.metrics.request(name, response.status_code)
             return response
 
         return handle

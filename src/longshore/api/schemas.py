@@ -103,6 +103,7 @@ class Rollout(BaseModel):
     status: StatusName
     requested_by: Annotated[str, Field(examples=["admin"])]
     approved_by: Annotated[str | None, Field(description="who else had to agree, and did")]
+    override: Annotated[str | None, Field(description="why a lock or a freeze window may be passed over")]
     start_time: Instant
     end_time: Annotated[Instant | None, Field(description="null while it runs")]
     duration: Span
@@ -152,6 +153,15 @@ class Waiting(BaseModel):
     waiting_for: Literal["turn", "approval"]
 
 
+class Lock(BaseModel):
+    scope: Literal["deployment", "environment"]
+    name: str
+    holder: str
+    message: str
+    since: Instant
+    expires_at: Instant | None
+
+
 class Status(BaseModel):
     name: DeploymentName
     version: Version
@@ -168,6 +178,7 @@ class Status(BaseModel):
     rollout_id: Annotated[str | None, Field(description="the rollout in progress")]
     revision: Annotated[int, Field(examples=[7], description="what If-Match is compared with")]
     queue: Annotated[list[Waiting], Field(description="what was asked for and has not begun, first come first")]
+    lock: Annotated[Lock | None, Field(description="its own, else that of its environment")]
     stopped: Annotated[bool, Field(description="nothing runs until it is started, deployed or rolled back")]
 
 
@@ -267,15 +278,6 @@ class NewToken(Token):
 
 class Tokens(BaseModel):
     tokens: list[Token]
-
-
-class Lock(BaseModel):
-    scope: Literal["deployment", "environment"]
-    name: str
-    holder: str
-    message: str
-    since: Instant
-    expires_at: Instant | None
 
 
 class Locks(BaseModel):

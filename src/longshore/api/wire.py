@@ -108,6 +108,7 @@ def rollout_json(rollout: Rollout, steps: Sequence[StepRecord], progress_pct: in
         "status": str(rollout.status),
         "requested_by": rollout.requested_by,
         "approved_by": rollout.approved_by,
+        "override": rollout.override,
         "start_time": instant(rollout.started_at),
         "end_time": _instant_or_null(rollout.ended_at),
         "duration": _span(rollout.started_at, now if rollout.ended_at is None else rollout.ended_at),
@@ -208,6 +209,7 @@ def status_json(status: Status) -> Json:
         "revision": deployment.revision,
         "stopped": deployment.stopped,
         "queue": [waiting_json(waiting) for waiting in status.queue],
+        "lock": lock_json(status.lock) if status.lock is not None else None,
     }
 
 

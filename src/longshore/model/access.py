@@ -17,8 +17,10 @@ class Role(StrEnum):
     admin = "admin"
 
     def may(self, least: Role) -> bool:
-        order = list(Role)
-        return order.index(self) >= order.index(least)
+        return _RANKS[self] >= _RANKS[least]
+
+
+_RANKS = {role: rank for rank, role in enumerate(Role)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +56,7 @@ class Lock:
     message: str
     since: float
     expires_at: float | None = None
+
+    @property
+    def called(self) -> str:
+        return self.name if self.scope == "deployment" else f"the environment {self.name}"

@@ -27,7 +27,6 @@ def begin_removal(world: World, name: str, terms: Terms, *, keep_files: bool) ->
             raise in_progress(holder)
         for waiting in world.store.waiting_of(name):
             world.store.cancel_waiting(waiting, f"{terms.caller} deleted {name}.")
-        world.store.remove_lock("deployment", name)
         marked = replace(deployment, deleting="keep_files" if keep_files else "all")
         world.store.save_deployment(marked)
         world.store.count_change(name, terms.caller)

@@ -172,7 +172,7 @@ class Service(Queries):
         with self._world.store.transaction():
             deployment = get_deployment(self._world, name)
             terms.hold_for(name, deployment)
-            self._closures.check(name, deployment.environment, terms)
+            self._closures.pass_over(name, deployment.environment, terms)
             if (holder := self._world.store.open_rollout_of(name)) is not None:
                 raise in_progress(holder)
             self._world.store.count_change(name, terms.caller)
@@ -269,10 +269,11 @@ class Service(Queries):
 
     async def delete(self, name: str, *, keep_files: bool, terms: Terms) -> None:
         """Stop it and forget it. Raises DeploymentInProgress while a rollout runs."""
-        existing = get_deployment(self._world, name)
-        terms.hold_for(name, existing)
-        self._closures.check(name, existing.environment, terms)
-        deployment = begin_removal(self._world, name, terms, keep_files=keep_files)
+        with self._world.store.transaction():
+            environment = get_deployment(self._world, name).environment
+            deployment = begin_removal(self._world, name, terms, keep_files=keep_files)
+            self._closures.refuse_deletion(name, environment, terms)
+            self._closures.pass_over(name, environment, terms)
         await self._runner.remove(deployment)
         log.info("%s deleted %s", terms.caller, name)
 
@@ -301,7 +302,7 @@ class Service(Queries):
         """Begin it now, or let it wait."""
         prepared = await self._preparation.of(ask)
         terms.may_change(prepared.spec.environment)
-        self._closures.check(prepared.spec.name, prepared.spec.environment, terms)
+        self._closures.refuse(prepared.spec.name, prepared.spec.environment, terms)
         environment = self._preparation.environment(prepared.spec)
         if environment.approval:
             return self._queue.add(ask, prepared, terms, WaitingFor.approval, environment.approval_timeout_s)
@@ -316,19 +317,17 @@ class Service(Queries):
         terms = Terms(
             waiting.requested_by, override=waiting.override, waited=waiting.id, approved_by=waiting.approved_by
         )
-        prepared = await self._preparation.of(waiting.ask)
-        if terms.override is None:
-            # Locked, or frozen, since it was asked for: then it waits on.
-            problem = self._closures.problem(prepared.spec.name, prepared.spec.environment)
-            if problem is not None:
-                raise problem
-        return self._begin(prepared, waiting.ask.kind, terms)
+        # Locked, or frozen, since it was asked for: then it waits on, and costs nothing.
+        self._closures.refuse(waiting.ask.deployment, waiting.spec.environment, terms)
+        return self._begin(await self._preparation.of(waiting.ask), waiting.ask.kind, terms)
 
     def _begin(self, prepared: Prepared, kind: RolloutKind, terms: Terms) -> Rollout:
         name, source = prepared.spec.name, prepared.source
         if source is not None and get_deployment(self._world, name).current_version != source.version:
             raise DeploymentInProgress(f"{name} was changed at the same moment: look at it again.", deployment=name)
-        rollout = self._runner.open(prepared.spec, kind, terms, strategy=prepared.strategy, runs=prepared.runs)
+        with self._world.store.transaction():
+            rollout = self._runner.open(prepared.spec, kind, terms, strategy=prepared.strategy, runs=prepared.runs)
+            self._closures.pass_over(name, prepared.spec.environment, terms, rollout.id)
         self._runner.own(rollout, prepared.scan, source)
         return rollout
 

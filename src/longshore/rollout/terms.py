@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from longshore.errors import Forbidden, PreconditionFailed
-from longshore.model import Deployment
+from longshore.model import Deployment, Role
 
 #: refuse (409) | wait for its turn | abort it, cancel what waits, and go on
 OnConflict = Literal["reject", "queue", "supersede"]
@@ -28,8 +28,9 @@ class Terms:
     #: shown as `requested_by`
     caller: str
     once: Once | None = None
-    #: environments that the caller may change; None: all
+    #: what the caller's token may: changes of these environments (None: all), and whether what takes an admin
     environments: tuple[str, ...] | None = None
+    role: Role = Role.admin
     #: the deployment has to be at this one (If-Match); None: at any
     revision: int | None = None
     #: nothing may serve under this name yet (If-None-Match: *)
@@ -48,7 +49,7 @@ class Terms:
         """Raise Forbidden where the caller's token is for other environments."""
         if self.environments is not None and environment not in self.environments:
             raise Forbidden(
-                f"{self.caller} may change {', '.join(self.environments) or 'nothing'}, and this is in {environment}.",
+                f"{self.caller} may change {' and '.join(self.environments)}, and this is in {environment}.",
                 cause=f"the token {self.caller} is not for {environment}",
             )
 

@@ -18,30 +18,28 @@ class Access(Base):
         row = self.db.one("SELECT * FROM tokens WHERE name = :name", name=name)
         return None if row is None else rows.token(row)
 
-    def token_by_hash(self, sha256: str) -> Token | None:
-        row = self.db.one("SELECT * FROM tokens WHERE sha256 = :sha256", sha256=sha256)
-        return None if row is None else rows.token(row)
-
     def add_token(self, token: Token) -> None:
         """Raises sqlite3.IntegrityError where the name was used."""
-        self._write(
-            "",
+        self.db.write(
             "INSERT INTO tokens (name, sha256, role, environments, created_by, created_at, expires_at) VALUES (:name, "
             ":sha256, :role, :environments, :created_by, :created_at, :expires_at)",
-            name=token.name,
-            sha256=token.sha256,
-            role=token.role.value,
-            environments=None if token.environments is None else json.dumps(token.environments),
-            created_by=token.created_by,
-            created_at=token.created_at,
-            expires_at=token.expires_at,
+            {
+                "name": token.name,
+                "sha256": token.sha256,
+                "role": token.role.value,
+                "environments": None if token.environments is None else json.dumps(token.environments),
+                "created_by": token.created_by,
+                "created_at": token.created_at,
+                "expires_at": token.expires_at,
+            },
         )
 
     def note_use(self, name: str, now: float) -> None:
-        self._write("", "UPDATE tokens SET last_used_at = :now WHERE name = :name", name=name, now=now)
+        self.db.write("UPDATE tokens SET last_used_at = :now WHERE name = :name", {"name": name, "now": now})
 
     def revoke_token(self, name: str, now: float) -> None:
-        self._write("", "UPDATE tokens SET revoked_at = coalesce(revoked_at, :now) WHERE name = :name", name=name, now=now)
+        sql = "UPDATE tokens SET revoked_at = coalesce(revoked_at, :now) WHERE name = :name"
+        self.db.write(sql, {"name": name, "now": now})
 
     def locks(self) -> list[Lock]:
         """Those that hold now, by scope and name."""
@@ -58,9 +56,20 @@ class Access(Base):
         )
         return None if row is None else rows.lock(row)
 
+    def lock_on(self, deployment: str, environment: str) -> Lock | None:
+        """The one that holds now against changes of this deployment: its own, else that of its environment."""
+        row = self.db.one(
+            "SELECT * FROM locks WHERE (scope = 'deployment' AND name = :deployment OR scope = 'environment' AND "
+            "name = :environment) AND (expires_at IS NULL OR expires_at > :now) ORDER BY scope LIMIT 1",
+            deployment=deployment,
+            environment=environment,
+            now=self.clock.now(),
+        )
+        return None if row is None else rows.lock(row)
+
     def put_lock(self, lock: Lock) -> None:
         self._write(
-            lock.name if lock.scope == "deployment" else "",
+            _about(lock.scope, lock.name),
             "INSERT OR REPLACE INTO locks (scope, name, holder, message, since, expires_at) VALUES (:scope, :name, "
             ":holder, :message, :since, :expires_at)",
             scope=lock.scope,
@@ -72,4 +81,10 @@ class Access(Base):
         )
 
     def remove_lock(self, scope: LockScope, name: str) -> None:
-        self._write(name, "DELETE FROM locks WHERE scope = :scope AND name = :name", scope=scope, name=name)
+        sql = "DELETE FROM locks WHERE scope = :scope AND name = :name"
+        self._write(_about(scope, name), sql, scope=scope, name=name)
+
+
+def _about(scope: LockScope, name: str) -> str:
+    """The one deployment whose status it changes; of an environment each is told by an event."""
+    return name if scope == "deployment" else ""
