@@ -90,7 +90,7 @@ class Rollout(BaseModel):
     id: Uuid
     deployment: DeploymentName
     number: Annotated[int, Field(examples=[7])]
-    kind: Literal["deploy", "rollback", "restart", "scale"]
+    kind: Literal["deploy", "rollback", "restart", "scale", "change", "stop", "start"]
     version: Version
     previous_version: str
     strategy: StrategyLiteral
@@ -160,6 +160,7 @@ class Summary(BaseModel):
     state: StateName
     health: HealthName
     updated_at: Instant
+    stopped: bool
 
 
 class Deployments(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -226,8 +226,14 @@ CHANGE_FIELDS: dict[str, Field] = {
 }
 
 
+_ABSENT = object()
+
+
 def parse_change(body: object) -> Request:
-    """Read the merge patch of a change: null takes a field back to its default, a variable out of `configuration`."""
+    """Read the merge patch of a change: null takes a field back to its default, a variable out of `configuration`.
+
+    So does "" for what may be empty. Fields that are not known or not well-typed are issues, and in neither part.
+    """
     issues: list[Issue] = []
     given = body if isinstance(body, dict) else {}
     for name in sorted(FIXED & given.keys()):
@@ -241,16 +247,19 @@ def parse_change(body: object) -> Request:
         return Request({}, tuple(issues))
     if "configuration" in patch:
         patch["configuration"] = {key: value for key, value in patch["configuration"].items() if value is not None}
-    return Request(patch, tuple(issues), frozenset(_nulls(given)))
+    return Request(patch, tuple(issues), frozenset(_dropped(CHANGE_FIELDS, given)))
 
 
-def _nulls(given: dict[str, Any], above: str = "") -> Iterator[str]:
-    """Dotted paths of what is null."""
-    for key, value in given.items():
-        if value is None:
-            yield f"{above}{key}"
-        elif isinstance(value, dict):
-            yield from _nulls(value, f"{above}{key}.")
+def _dropped(fields: Mapping[str, Field], given: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Dotted paths of the known fields, and variables, that are given as nothing."""
+    for name, known in fields.items():
+        value = given.get(name, _ABSENT)
+        if value is None or (value == "" and known.blank):
+            yield f"{above}{name}"
+        elif isinstance(known.kind, Group) and isinstance(value, dict):
+            yield from _dropped(known.kind.fields, value, f"{above}{name}.")
+        elif isinstance(known.kind, StringMap) and isinstance(value, dict):
+            yield from (f"{above}{name}.{key}" for key, text in value.items() if text is None)
 
 
 _ROLLBACK = Group(

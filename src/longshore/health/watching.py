@@ -93,7 +93,7 @@ class Watching:
     def look_elsewhere(self, deployment: Deployment, now: float) -> float:
         """Probe a health URL that is polled as it stands, when that is due. Seconds until the next probe."""
         spec = self._inventory.committed(deployment)
-        if spec is None:
+        if spec is None or deployment.stopped:
             return 60.0
         url = spec.external_check or (spec.health_check_url if not deployment.instances else "")
         if not url:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from longshore.errors import BackupNotFound, DeploymentInProgress, Issue, SpecInvalid
+from longshore.errors import DeploymentInProgress, Issue, SpecInvalid
 from longshore.model import (
     Health,
     Release,
@@ -30,7 +30,7 @@ from longshore.model import (
 from longshore.rollout.frame import plan_rollout
 from longshore.rollout.observe import preview
 from longshore.rollout.preview import changes, describe_plan
-from longshore.rollout.pruning import prune
+from longshore.rollout.pruning import pin, prune_now
 from longshore.rollout.queries import Queries
 from longshore.rollout.removal import begin_removal
 from longshore.rollout.reports import Preview, Validation
@@ -43,7 +43,6 @@ from longshore.rollout.terms import Once, Terms
 from longshore.rollout.validation import Checked, check
 from longshore.rollout.world import World
 from longshore.settings import Environment, Settings
-from longshore.store.rollouts import in_progress
 
 log = logging.getLogger("longshore.service")
 
@@ -119,13 +118,16 @@ class Service(Queries):
         spec = changed(source.spec, request.fields, request.dropped)
         if spec == source.spec and not request.issues:
             raise SpecInvalid(f"{name} is like that: nothing would change.", deployment=name, operation="change")
+        directory = self._world.directory(source.spec.working_directory)
         taken = {release.version for release in self._world.store.releases(name)}
+        taken.update(await asyncio.to_thread(directory.versions))
         spec = replace(spec, version=changed_version(source.version, taken))
         checked = await check(self._world, request, spec, self._environment(spec), source=source)
         checked.findings.raise_if_any(name)
-        if get_deployment(self._world, name).current_version != source.version:
+        now = self._committed_release(name, "change")
+        if (now.version, now.spec) != (source.version, source.spec):
             raise DeploymentInProgress(f"{name} was changed at the same moment: look at it again.", deployment=name)
-        rollout = self._runner.open(spec, RolloutKind.change, terms, runs=source.runs)
+        rollout = self._runner.open(spec, RolloutKind.change, terms, runs=checked.command is not None)
         self._runner.own(rollout, source=source)
         return rollout
 
@@ -173,36 +175,14 @@ class Service(Queries):
 
     def pin(self, name: str, version: str, reason: str | None, *, terms: Terms) -> Release:
         """Never prune that release (reason, "" for none), or as any other one again (None). Raises BackupNotFound."""
-        with self._world.store.transaction():
-            terms.hold_for(name, get_deployment(self._world, name))
-            release = self._world.store.release(name, version)
-            if release is None or release.state is not ReleaseState.kept:
-                raise BackupNotFound(f"{name} keeps no release {version}.", deployment=name, operation="pin")
-            self._world.store.set_pinned(name, version, reason)
-            self._world.store.count_change(name, terms.caller)
-            done = f"unpinned {version}" if reason is None else f"pinned {version}" + (f": {reason}" if reason else "")
-            self._world.event(name, "info", f"{terms.caller} {done}", source="control")
-        return replace(release, pinned=reason)
+        return pin(self._world, name, version, reason, terms)
 
     async def prune(self, name: str, keep: int | None, *, terms: Terms) -> builtins.list[Release]:
         """Remove releases beyond the newest `keep` (None: as many as the manager keeps) now. Returns the removed ones.
 
         Raises DeploymentInProgress while a rollout is open.
         """
-        with self._world.store.transaction():
-            terms.hold_for(name, get_deployment(self._world, name))
-            if (holder := self._world.store.open_rollout_of(name)) is not None:
-                raise in_progress(holder)
-            self._world.store.count_change(name, terms.caller)
-        keep = self._world.keep_releases if keep is None else keep
-        async with self._world.lock(name):
-            # One may have been opened since, and waits for this lock.
-            opened = self._world.store.open_rollout_of(name)
-            removed = await prune(self._world, name, keep, spare=opened.version if opened is not None else "")
-        if removed:
-            told = ", ".join(release.version for release in removed)
-            self._world.event(name, "info", f"{terms.caller} pruned {told}", source="control")
-        return removed
+        return await prune_now(self._world, name, keep, terms)
 
     async def plan(self, request: Request) -> Preview:
         """The steps a deploy would run now, and what it would change. Changes nothing."""
@@ -328,8 +308,9 @@ class Service(Queries):
                 f"{name} has nothing that runs, so there is nothing to {verb}.", deployment=name, operation=verb
             )
         if get_deployment(self._world, name).stopped:
+            remedy = "" if verb == "stop" else ": start it first"
             raise SpecInvalid(
-                f"{name} is stopped, so there is nothing to {verb}: start it first.", deployment=name, operation=verb
+                f"{name} is stopped, so there is nothing to {verb}{remedy}.", deployment=name, operation=verb
             )
         return release
 

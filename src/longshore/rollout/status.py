@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from longshore.errors import DeploymentNotFound
 from longshore.model import (
     Deployment,
@@ -10,6 +12,7 @@ from longshore.model import (
     InstanceState,
     Release,
     Rollout,
+    RolloutKind,
     RolloutStatus,
     Spec,
     State,
@@ -51,7 +54,7 @@ def read_status(world: World, name: str) -> Status:
         ),
         health=health,
         last_updated=max(deployment.updated_at, events[0].timestamp if events else 0.0),
-        replicas=_replicas(world, spec, release, open_rollout, instances, newest),
+        replicas=_replicas(world, deployment, spec, release, open_rollout, instances, newest),
         spec=spec,
         events=events,
         open_rollout=open_rollout,
@@ -128,7 +131,8 @@ def summaries(
         )
         if state is None or derived is state:
             version = deployment.current_version or (last.version if last is not None else "")
-            found.append(Summary(name, version, deployment.environment, derived, health, deployment.updated_at))
+            summary = Summary(name, version, deployment.environment, derived, health, deployment.updated_at)
+            found.append(replace(summary, stopped=deployment.stopped))
     return found[offset : offset + limit], len(found)
 
 
@@ -142,6 +146,7 @@ def _spec(release: Release | None, open_rollout: Rollout | None, last: Rollout |
 
 def _replicas(
     world: World,
+    deployment: Deployment,
     spec: Spec,
     release: Release | None,
     open_rollout: Rollout | None,
@@ -150,7 +155,10 @@ def _replicas(
 ) -> Replicas:
     """Counted are all that may serve: in a rollout old and new alike, never a set that is merely kept warm."""
     wanted = open_rollout.spec if open_rollout is not None else spec
-    runs = release.runs if release is not None and open_rollout is None else bool(instances)
+    if open_rollout is not None:
+        runs = bool(instances) and open_rollout.kind is not RolloutKind.stop
+    else:
+        runs = not deployment.stopped and (release.runs if release is not None else bool(instances))
     counted = [i for i in instances if i.retire_at is None]
     now = world.clock.monotonic()
     ready = [i for i in counted if world.board.of(i.id).ready]
