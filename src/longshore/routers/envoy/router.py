@@ -101,7 +101,10 @@ class EnvoyRouter:
         return Fingerprint(True, f"Envoy {version}, {state}", details)
 
     async def restore(self, traffic: Mapping[str, Traffic]) -> None:
-        self._load()
+        # What is written for an Envoy that is gone is of no interest, and torn where the machine lost its power.
+        if await self._keeper.adopt():
+            self._load()
+        self._loaded = True
         for name, each in traffic.items():
             check(name, each)
         await restore(traffic, self._files, self._stages, self._keeper, self._aliases, self._stamp(), self._on_event)
