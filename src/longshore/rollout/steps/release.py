@@ -84,13 +84,12 @@ class Prune(Step):
         spared = {deployment.current_version, deployment.previous_version, context.rollout.version}
         spared |= {instance.version for instance in store.instances(context.name)}
         kept = [r for r in store.releases(context.name) if r.state is ReleaseState.kept]
-        removed = []
-        for release in kept[self.keep :]:
-            if release.version in spared:
-                continue
+        removed = [release.version for release in kept[self.keep :] if release.version not in spared]
+        for version in removed:
             # First the word, then the deed: a release half removed must never be offered for a rollback.
-            store.set_release_state(context.name, release.version, ReleaseState.pruned)
-            directory = context.world.directory(release.spec.working_directory)
-            await to_its_end(directory.remove_release, release.version)
-            removed.append(release.version)
+            store.set_release_state(context.name, version, ReleaseState.pruned)
+        for release in store.releases(context.name):
+            if release.state is ReleaseState.pruned:  # now, or by a manager that did not live to do it
+                directory = context.world.directory(release.spec.working_directory)
+                await to_its_end(directory.remove_release, release.version)
         return f"removed {', '.join(removed)}" if removed else f"nothing beyond the newest {self.keep}"
