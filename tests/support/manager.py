@@ -24,7 +24,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from longshore.client import AsyncLongshore, ClientError, DeploymentNotFound
+from longshore.client import AsyncLongshore, ClientError
 from longshore.client.results import Rollout
 from longshore.demo.load import Load, Mix
 from longshore.demo.manager import ManagerFailed
@@ -126,23 +126,6 @@ class Site(Stage):
         """A new manager; returns the seconds until it was ready. The old one is dead."""
         assert not self.manager.alive
         return await self.start_manager()
-
-    async def until_dead_or_over(self, bound_s: float = 60.0) -> bool:
-        """Wait until the manager has died (True), or it lives and no rollout is in progress (False)."""
-
-        async def end() -> bool:
-            while self.manager.alive:
-                try:
-                    if (last := await self.last_rollout()) is not None and last.is_over:
-                        return False
-                except DeploymentNotFound:
-                    return False
-                except ClientError:
-                    pass  # it may be dying at this very moment: the next look tells
-                await asyncio.sleep(0.05)
-            return True
-
-        return await bounded(end(), bound_s, "the manager is dead or its rollout over")
 
     # ------------------------------------------------------------------------------------------------ looking
 

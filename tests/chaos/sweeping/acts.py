@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from chaos.sweeping.cases import Group
 from chaos.sweeping.stand import BROKEN, REPLICAS, SHORT, Stand
-from longshore.client import ApiError, ClientError, DeploymentNotFound
+from longshore.client import ApiError, DeploymentNotFound
 from longshore.demo.stage import NAME
 from longshore.demo.wire import Failed, open_stream
 from longshore.rollout.strategies import STRATEGIES
@@ -95,8 +95,7 @@ class Abort(_Settling):
                 asking = await ask_to_abort(stand)
             stand.go_on()
             await deploying
-            if await site.until_dead_or_over():
-                raise ClientError("the manager is dead")
+            await stand.until_finished()
         finally:
             stand.go_on()
             deploying.cancel()

@@ -16,6 +16,7 @@ from chaos.sweeping.cases import Group
 from longshore.demo.ledger import Ledger, Summary
 from longshore.demo.load import Load
 from longshore.drivers.identity import read_stat
+from support import kills
 from support.manager import Site, open_site, until
 from support.waits import Patience
 
@@ -26,9 +27,9 @@ MIX: dict[str, Any] = {"connections": 4, "pause_s": 0.05, "websockets": 1, "stre
 PATIENCE = Patience(request_s=MIX["held_s"] + 0.3, start_s=1.5, end_s=0.5)
 #: short, so that a case takes seconds; a warm set outlives all cases of its group
 SHORT: dict[str, Any] = {
+    **kills.SHORT,
     "health_check": {"interval": "300ms", "timeout": "1s", "deadline": "15s", "healthy_threshold": 1},
-    "rolling": {"max_surge": 1, "max_unavailable": 0},
-    "canary": {"steps": [{"weight": 20, "pause": "100ms"}, {"weight": 100, "pause": "100ms"}]},
+    "canary": {**kills.SHORT["canary"], "steps": [{"weight": w, "pause": "100ms"} for w in (20, 100)]},
     "blue_green": {"keep_old": "1h"},
     "drain_timeout": "10s",
     "stop_timeout": "3s",
@@ -84,6 +85,16 @@ class Stand:
             step = f"{'undo ' * row['undo']}{row['name']} {row['step']}" if row["name"] else "no step"
             return f"{row['status']}, {step}"
         return "nothing written"
+
+    async def until_finished(self) -> None:
+        """Until no rollout and no deletion is under way, or the manager is dead. It is looked at beside the manager."""
+        rollouts = "SELECT 1 FROM rollouts WHERE ended_at IS NULL"
+        deletions = "SELECT 1 FROM deployments WHERE deleting IS NOT NULL"
+
+        def finished() -> bool:
+            return not self.site.manager.alive or not (self.site.rows(rollouts) or self.site.rows(deletions))
+
+        await until(finished, "what is under way is brought to an end", 60.0)
 
     async def stopped(self) -> bool:
         """Wait until the manager stands still, by SIGSTOP; False: its rollout was over before."""

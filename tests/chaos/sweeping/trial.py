@@ -12,12 +12,13 @@ from chaos.sweeping.cases import Case, Course, Result
 from chaos.sweeping.stand import PATIENCE, Stand
 from longshore.client import ApiError, ClientError, DeploymentNotFound
 from longshore.demo.manager import ManagerFailed
+from longshore.demo.stage import NAME
 from support.manager import bounded
 from support.waits import waited
 
 #: seconds from the exec of a manager until it is ready, what it waits for a processor left out
 READY_S = 2.0
-#: and from then on until the rollout it found is over, its waits for others left out as well
+#: and from then on until the rollout it found is over, its waits for others left out
 SETTLED_S = 5.0
 #: seconds between a write and a death "amid" what the write stands for, in turn
 AMID_S = (0.005, 0.03, 0.1)
@@ -35,7 +36,7 @@ class Recovery:
     ready_s: float
     #: of that, without what it had to wait for a processor
     own_ready_s: float
-    #: from ready until the rollout was over, without waits for others or for a processor
+    #: from ready until the rollout was over, without its waits for others
     settled_s: float
     #: from its exec until the rollout was over, nothing left out
     whole_s: float
@@ -167,23 +168,27 @@ async def _recovery(stand: Stand) -> Recovery | None:
     site = stand.site
     try:
         ready_s = await site.restart()
-        ready_at, queued_s = datetime.now(UTC), queued(site.manager.pid)
-        if await site.until_dead_or_over():
-            return None
-        writes, queued_then_s = site.writes(), queued(site.manager.pid) - queued_s
-        rollout = await site.until_over()
-    except DeploymentNotFound:
-        return None if await site.burnt() else Recovery(ready_s, ready_s - queued_s, 0.0, ready_s, writes)
-    except (ManagerFailed, ClientError):
+    except ManagerFailed:
         if await site.burnt():
             return None
         raise
+    ready_at, own_ready_s = datetime.now(UTC), ready_s - queued(site.manager.pid)
+    await stand.until_finished()
+    writes = site.writes()
+    try:
+        last = await site.last_rollout()
+        rollout = await site.client.rollout(NAME, last.id) if last is not None else None
+    except DeploymentNotFound:
+        rollout = None
+    except ClientError:
+        if not await site.burnt():
+            raise
     if await site.burnt():
         return None
-    assert rollout.end_time is not None
-    took = max(0.0, (rollout.end_time - ready_at).total_seconds())
-    own_s = max(0.0, took - waited(rollout, ready_at, PATIENCE) - queued_then_s)
-    return Recovery(ready_s, ready_s - queued_s, own_s, ready_s + took, writes)
+    end = rollout.end_time if rollout is not None and rollout.end_time is not None else datetime.now(UTC)
+    took = max(0.0, (end - ready_at).total_seconds())
+    waits = waited(rollout, ready_at, PATIENCE) if rollout is not None else 0.0
+    return Recovery(ready_s, own_ready_s, max(0.0, took - waits), ready_s + took, writes)
 
 
 def queued(pid: int) -> float:
