@@ -24,7 +24,10 @@ LIGHT: dict[str, Any] = {
 }  # fmt: skip
 SHORT: dict[str, Any] = {
     "rolling": {"max_surge": 1, "max_unavailable": 0},
-    "canary": {"steps": [{"weight": 20, "pause": "200ms"}, {"weight": 100, "pause": "200ms"}]},
+    "canary": {
+        "steps": [{"weight": 20, "pause": "200ms"}, {"weight": 100, "pause": "200ms"}],
+        "analysis": {"on_inconclusive": "continue"},
+    },
     "blue_green": {"keep_old": "60s"},
 }
 BROKEN: dict[str, Any] = {

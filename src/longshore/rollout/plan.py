@@ -75,6 +75,11 @@ class Context:
     advance: Callable[[], None]
     #: waits until promote or resume was asked for; used by a canary that pauses for a person
     promoted: Callable[[], Any]
+    #: from here on the step waits for a person, and says for what: the rollout is paused, no bound counts, and a
+    #: manager that is restarted meanwhile runs the step again, with a rollout that is paused
+    pause: Callable[[str], None] = lambda _: None
+    #: a line of the deployment's history
+    note: Callable[[str], None] = lambda _: None
 
     @property
     def spec(self) -> Spec:

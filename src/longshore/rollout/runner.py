@@ -21,7 +21,7 @@ from longshore.artifacts.base import Scan
 from longshore.drivers.base import DriverError
 from longshore.errors import DeploymentInProgress, InternalError, LongshoreError, NotFound, RolloutFailed, SpecInvalid
 from longshore.files import FilesError
-from longshore.model import Deployment, Rollout, RolloutKind, RolloutStatus, Spec, StrategyName
+from longshore.model import Deployment, Rollout, RolloutKind, RolloutStatus, Spec, StepStatus, StrategyName
 from longshore.rollout.committed import serve_committed
 from longshore.rollout.control import Control
 from longshore.rollout.engine import Engine, describe
@@ -253,9 +253,14 @@ class Runner:
             case RolloutStatus.paused if plan is not None and rollout.abort_requested is None:
                 journal.event("info", "The manager was restarted: the rollout is still paused.")
                 _warn_of_unreadable(journal, plan)
-                self.control(rollout).pause()
-                begun = [r.position for r in self._world.store.journal(rollout.id) if not r.undo]
-                await self._engine.run(rollout, plan, self.control(rollout), start=len(begun))
+                begun = [r for r in self._world.store.journal(rollout.id) if not r.undo]
+                # It waits between two steps, or in one that waits for a person.
+                within = bool(begun) and begun[-1].status is StepStatus.running
+                start = len(begun) - within
+                waiting = within and plan.steps[start] not in plan.unreadable
+                if not waiting:
+                    self.control(rollout).pause()
+                await self._engine.run(rollout, plan, self.control(rollout), start=start, waiting=waiting)
             case RolloutStatus.unwinding:
                 await self._undo(rollout, plan)
             case _:
