@@ -9,6 +9,7 @@ import asyncio
 import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from longshore.clock import Clock, SystemClock
 from longshore.drivers.base import Fingerprint
@@ -82,7 +83,8 @@ class EnvoyRouter:
         self._stages = Stages(self._directory, self._files, self._admin, self._clock, listen_host)
         self._aliases = Aliases(self._drop_alias, self._clock)
         self._applied: dict[str, Traffic] = {}
-        self._lanes: dict[str, asyncio.Lock] = {}
+        #: by name, for as long as somebody holds or waits for it: names come and go
+        self._lanes: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._loaded = False
 
     def capabilities(self) -> frozenset[str]:
