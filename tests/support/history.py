@@ -91,7 +91,7 @@ class History(Course):
             "drain_timeout": 3.0,
             "health_check": {"deadline": 20.0},
             "rolling": {"max_unavailable": unavailable},
-            "canary": {"steps": _weights(manual)},
+            "canary": {"steps": _weights(manual), "analysis": {"on_inconclusive": "continue"}},
             "blue_green": {"keep_old": 90.0},
             "dependencies": ("base",) if depends and name == "shop" else (),
             "pre_deploy_hooks": before,

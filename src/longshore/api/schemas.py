@@ -160,7 +160,6 @@ class Summary(BaseModel):
     state: StateName
     health: HealthName
     updated_at: Instant
-    stopped: bool
 
 
 class Deployments(BaseModel):

@@ -211,7 +211,6 @@ def summary_json(row: Summary) -> Json:
         "state": str(row.state),
         "health": str(row.health),
         "updated_at": instant(row.updated_at),
-        "stopped": row.stopped,
     }
 
 

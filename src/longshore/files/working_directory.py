@@ -182,6 +182,12 @@ class WorkingDirectory:
             names = sorted(place.name for place in self.releases.iterdir() if VERSION.fullmatch(place.name))
         return [name for name in names if self.release(name)]
 
+    def places(self) -> set[str]:
+        """The versions whose place in `releases` is taken, by a complete release or by anything else."""
+        with explained(self.releases):
+            found = self.releases.iterdir() if self.releases.is_dir() else ()
+            return {place.name for place in found if VERSION.fullmatch(place.name)}
+
     def remove_release(self, version: str) -> None:
         """Delete a release; harmless if it is absent. Raises FilesError for the one `current` leads to."""
         path = self._release_path(version)

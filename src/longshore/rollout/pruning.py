@@ -76,7 +76,7 @@ async def prune(world: World, name: str, keep: int) -> list[Release]:
         for release in superfluous(world, deployment, keep):
             store.set_release_state(name, release.version, ReleaseState.pruned)
     directory = world.directory(deployment.working_directory)
-    present = set(await asyncio.to_thread(directory.versions))
+    present = await asyncio.to_thread(directory.places)
     pruned = [r for r in store.releases(name) if r.state is ReleaseState.pruned and r.version in present]
     for release in pruned:
         await to_its_end(directory.remove_release, release.version)

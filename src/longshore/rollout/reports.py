@@ -58,8 +58,6 @@ class Summary:
     state: State
     health: Health
     updated_at: float
-    #: on purpose: nothing runs until it is started again
-    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,17 +16,19 @@ from typing import Any
 
 from uuid_utils import uuid7
 
+from longshore import __version__
 from longshore.artifacts.base import Scan
 from longshore.drivers.base import DriverError
 from longshore.errors import DeploymentInProgress, InternalError, LongshoreError, NotFound, RolloutFailed, SpecInvalid
 from longshore.files import FilesError
-from longshore.model import Deployment, Release, Rollout, RolloutKind, RolloutStatus, Spec, StrategyName
+from longshore.model import Deployment, Release, Rollout, RolloutKind, RolloutStatus, Spec, StepStatus, StrategyName
+from longshore.rollout.committed import serve_committed
 from longshore.rollout.control import Control
 from longshore.rollout.engine import Engine, describe
 from longshore.rollout.frame import plan_rollout
 from longshore.rollout.journal import Journal
 from longshore.rollout.observe import observe
-from longshore.rollout.plan import Plan, decode_plan, encode_plan
+from longshore.rollout.plan import Plan, decode_plan, encode_plan, unreadable_plan
 from longshore.rollout.removal import finish_removal
 from longshore.rollout.steps import STEPS
 from longshore.rollout.terms import Terms
@@ -248,14 +250,23 @@ class Runner:
             case RolloutStatus.committed:
                 assert plan is not None
                 journal.event("info", "The manager was restarted after the commit: finishing.")
+                if plan.unreadable:
+                    # What it stops may still get requests, and the shift that ends this is not to be read.
+                    await serve_committed(self._world, rollout)
                 await self._engine.finish(rollout, plan)
             case RolloutStatus.paused if plan is not None and rollout.abort_requested is None:
                 journal.event("info", "The manager was restarted: the rollout is still paused.")
-                self.control(rollout).pause()
-                begun = [r.position for r in self._world.store.journal(rollout.id) if not r.undo]
-                await self._engine.run(rollout, plan, self.control(rollout), start=len(begun))
+                _warn_of_unreadable(journal, plan)
+                begun = [r for r in self._world.store.journal(rollout.id) if not r.undo]
+                # It waits between two steps, or in one that waits for a person.
+                within = bool(begun) and begun[-1].status is StepStatus.running
+                start = len(begun) - within
+                waiting = within and plan.steps[start] not in plan.unreadable
+                if not waiting:
+                    self.control(rollout).pause()
+                await self._engine.run(rollout, plan, self.control(rollout), start=start, waiting=waiting)
             case RolloutStatus.unwinding:
-                await self._engine.unwind(rollout, plan)
+                await self._undo(rollout, plan)
             case _:
                 failure = describe(
                     rollout,
@@ -266,11 +277,25 @@ class Runner:
                     ),
                 )
                 journal.move(RolloutStatus.unwinding, failure=failure, message=f"{failure.message} Undoing everything.")
-                await self._engine.unwind(journal.rollout, plan)
+                await self._undo(journal.rollout, plan)
+
+    async def _undo(self, rollout: Rollout, plan: Plan | None) -> None:
+        """As the engine does; stuck at a step that cannot be read, what is committed serves all the same."""
+        ended = await self._engine.unwind(rollout, plan)
+        if ended.status is RolloutStatus.stuck and plan is not None and plan.unreadable:
+            version = await serve_committed(self._world, ended)
+            Journal(self._world, ended, plan).event("warning", f"{version or 'nothing'} serves meanwhile.")
 
     def _plan_of(self, rollout: Rollout) -> Plan | None:
+        """The stored one, and never one planned anew. None: it was interrupted before it had one."""
         text = self._world.store.plan_of(rollout.id)
-        return None if text is None else decode_plan(text, STEPS)
+        if text is None:
+            return None
+        try:
+            return decode_plan(text, STEPS)
+        except ValueError as error:
+            begun = [record for record in self._world.store.journal(rollout.id) if not record.undo]
+            return unreadable_plan(begun, str(error), committed=rollout.status is RolloutStatus.committed)
 
 
 def _called(rollout: Rollout) -> str:
@@ -288,6 +313,16 @@ def _called(rollout: Rollout) -> str:
             return f"{rollout.strategy} change to {rollout.version}"
         case RolloutKind.stop | RolloutKind.start:
             return f"{rollout.kind} of {rollout.version}"
+
+
+def _warn_of_unreadable(journal: Journal, plan: Plan) -> None:
+    """Whoever resumes it should know beforehand that this version cannot take it to its end."""
+    if plan.unreadable:
+        journal.event(
+            "warning",
+            f"Longshore {__version__} cannot read the step {plan.unreadable[0].name} of this rollout, which another "
+            "version has planned: start that version again to resume it, or abort it. Resumed here it is undone.",
+        )
 
 
 def _interrupted(world: World, rollout: Rollout) -> str:

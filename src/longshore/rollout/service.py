@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from longshore.errors import DeploymentInProgress, Issue, SpecInvalid
+from longshore.files import FilesError
 from longshore.model import (
     Health,
     Release,
@@ -118,10 +119,7 @@ class Service(Queries):
         spec = changed(source.spec, request.fields, request.dropped)
         if spec == source.spec and not request.issues:
             raise SpecInvalid(f"{name} is like that: nothing would change.", deployment=name, operation="change")
-        directory = self._world.directory(source.spec.working_directory)
-        taken = {release.version for release in self._world.store.releases(name)}
-        taken.update(await asyncio.to_thread(directory.versions))
-        spec = replace(spec, version=changed_version(source.version, taken))
+        spec = replace(spec, version=changed_version(source.version, await self._taken_versions(name)))
         checked = await check(self._world, request, spec, self._environment(spec), source=source)
         checked.findings.raise_if_any(name)
         now = self._committed_release(name, "change")
@@ -300,6 +298,15 @@ class Service(Queries):
         if release is None:
             raise SpecInvalid(f"{name} never served, so there is nothing to {verb}.", deployment=name, operation=verb)
         return release
+
+    async def _taken_versions(self, name: str) -> set[str]:
+        """Those that were ever released, and whatever else stands in their place on the disk."""
+        directory = self._world.directory(get_deployment(self._world, name).working_directory)
+        try:
+            standing = await asyncio.to_thread(directory.places)
+        except FilesError as error:
+            raise SpecInvalid(issues=[Issue("working_directory", str(error))], deployment=name) from error
+        return standing | {release.version for release in self._world.store.releases(name)}
 
     def _running_release(self, name: str, verb: str) -> Release:
         release = self._committed_release(name, verb)

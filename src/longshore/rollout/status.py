@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from longshore.errors import DeploymentNotFound
 from longshore.model import (
     Deployment,
@@ -131,8 +129,7 @@ def summaries(
         )
         if state is None or derived is state:
             version = deployment.current_version or (last.version if last is not None else "")
-            summary = Summary(name, version, deployment.environment, derived, health, deployment.updated_at)
-            found.append(replace(summary, stopped=deployment.stopped))
+            found.append(Summary(name, version, deployment.environment, derived, health, deployment.updated_at))
     return found[offset : offset + limit], len(found)
 
 

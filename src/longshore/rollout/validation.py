@@ -11,6 +11,7 @@ from longshore.artifacts import find
 from longshore.artifacts.base import ArtifactError, ArtifactMissing, Scan
 from longshore.artifacts.command import missing_program, resolve_command
 from longshore.artifacts.stopping import in_thread
+from longshore.drivers.listeners import stranger
 from longshore.errors import ArtifactNotFound, DependencyUnknown, Issue, SpecInvalid
 from longshore.files import PRE_LONGSHORE, FilesError, shared_path_problems
 from longshore.fleet import base_environment
@@ -271,7 +272,9 @@ def _port(
     if (deployment is None or deployment.routing is None or deployment.routing.port != port) and not (
         world.ports.is_free(port)
     ):
-        findings.refuse(at, f"port {port} is in use by another program, or needs privileges: free it or choose another")
+        holder = stranger(port, ())
+        by = f"another program, {holder}" if holder else "another program, or needs privileges"
+        findings.refuse(at, f"port {port} is in use by {by}: free it or choose another")
 
 
 async def _driver(world: World, spec: Spec, findings: Findings) -> None:
