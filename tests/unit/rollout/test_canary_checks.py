@@ -39,6 +39,8 @@ async def answering(status: int, body: str, *, after_s: float = 0.0) -> AsyncIte
         data = body.encode()
         writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: {len(data)}\r\nconnection: close\r\n\r\n".encode() + data)
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     try:
@@ -126,8 +128,9 @@ async def test_nobody_there_is_no_verdict(kind: str) -> None:
 
 
 async def test_an_answer_that_does_not_come_in_time_is_no_verdict() -> None:
-    async with answering(200, "late", after_s=5.0) as (url, _):
-        assert await asked(CanaryCheck("a", http=url, timeout=0.05)) == Answer(OPEN, "no answer within 50ms")
+    async with answering(200, "late", after_s=20.0) as (url, targets):
+        assert await asked(CanaryCheck("a", http=url, timeout=0.5)) == Answer(OPEN, "no answer within 500ms")
+        assert targets
 
 
 @pytest.mark.parametrize(
