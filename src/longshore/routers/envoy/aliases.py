@@ -42,7 +42,7 @@ class Aliases:
         return self._of.get(name, frozenset())
 
     def set(self, name: str, aliases: Mapping[str, Cluster]) -> None:
-        """These are the deployment's aliases now. Each is dropped 2 s after it was first given targets, once it is idle."""
+        """These are the deployment's aliases. Each goes 2 s after it was first given targets, if it is idle."""
         for alias in self.of(name) - frozenset(aliases):
             self._cancel(alias)
         self._of[name] = frozenset(aliases)
