@@ -74,7 +74,7 @@ def test_a_worse_candidate_is_caught(manager: Hostile, mode: str, stable_s: str,
     assert charge in error["message"], error["message"]
     assert error["details"]["rolled_back"] is True
     if mode == "drops":
-        # Next to no client has met what the candidate did (a retry may be dropped as well): it was the figures that told.
+        # Next to no client has met what it did (a retry may be dropped as well): it was the figures that told.
         assert seen["503"] <= 2, seen
         assert "hidden by retries" in error["message"]
     events = manager.http.get(f"{ROOT}/{name}/events").json()["events"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 MODE = os.environ.get("MODE", "ok")
 VERSION = os.environ["RELEASE_VERSION"]
-COUNT = [0]
+COUNT, DROPS = [0], [0]
 
 
 def wait():
@@ -31,8 +31,8 @@ def answer(connection):
             head += block
         path = head.split(b" ", 2)[1].decode()
         if MODE == "drops" and path == "/":
-            COUNT[0] += 1
-            if COUNT[0] % 8 == 0:
+            DROPS[0] += 1
+            if DROPS[0] % 8 == 0:
                 return
         status, text = respond(path)
         body = text.encode()
