@@ -15,7 +15,7 @@ import pytest
 import longshore
 from support.systemd_host import DATA, Host, HostsMissing, open_host, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("systemd hosts")]
+pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[2]
 UNIT = REPOSITORY / "examples/systemd/longshore.service"
