@@ -143,7 +143,6 @@ async def prepared(data: Path, artifact: Path, before: tuple[Act, ...]) -> Machi
     for act in before:
         assert await act(lab) is not None
     lab.close()
-    start.router.history.clear()
     return start
 
 
