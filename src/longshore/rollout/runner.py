@@ -2,7 +2,7 @@
 
 open()   the store admits one open rollout for each deployment, or says who holds it
 own()    a task of the manager: clean up after an earlier one → observe → plan → save the plan → engine.run
-recover()  at the start of a manager: what the last one left open is brought to its end by the one rule
+recover()  at the start of a manager: what the last one left open is brought to its end (recovery.py)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uuid_utils import uuid7
 
 from longshore.artifacts.base import Scan
 from longshore.drivers.base import DriverError
-from longshore.errors import DeploymentInProgress, InternalError, LongshoreError, NotFound, RolloutFailed
+from longshore.errors import InternalError, LongshoreError, NotFound, RolloutFailed
 from longshore.files import FilesError
 from longshore.model import Deployment, Release, Rollout, RolloutKind, RolloutStatus, Spec, StrategyName
 from longshore.rollout.control import Control
@@ -24,10 +24,10 @@ from longshore.rollout.engine import Engine, describe
 from longshore.rollout.frame import plan_rollout
 from longshore.rollout.journal import Journal
 from longshore.rollout.observe import observe
-from longshore.rollout.plan import Plan, decode_plan, encode_plan
+from longshore.rollout.plan import encode_plan
+from longshore.rollout.recovery import Recovery
 from longshore.rollout.removal import finish_removal
-from longshore.rollout.reserving import reserve
-from longshore.rollout.steps import STEPS
+from longshore.rollout.reserving import expect_staying, reserve
 from longshore.rollout.terms import Terms
 from longshore.rollout.world import World
 from longshore.routers.base import RouterError
@@ -40,6 +40,7 @@ class Runner:
     def __init__(self, world: World, settings: Settings) -> None:
         self._world, self._settings = world, settings
         self._engine = Engine(world)
+        self._recovery = Recovery(world, self._engine)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._controls: dict[str, Control] = {}
         self._removing: dict[str, asyncio.Task[None]] = {}
@@ -62,13 +63,21 @@ class Runner:
             raise InternalError(f"The rollout {rollout_id} was interrupted: the manager is stopping.")
         return rollout
 
+    def ask_abort(self, rollout: Rollout, reason: str) -> bool:
+        """Write down that it is to be unwound, and have that done. False: it is past its commit, or over."""
+        store = self._world.store
+        with store.transaction():
+            asked = store.request_abort(rollout, reason)
+            if asked:
+                store.db.after_commit(lambda: self.control(rollout).abort(reason))
+        return asked
+
     async def abort_open(self, name: str, reason: str) -> bool:
         """Abort the rollout in progress, or wait for its end where it is past its commit. True: one was undone."""
         rollout = self._world.store.open_rollout_of(name)
         if rollout is None:
             return False
-        if self._world.store.request_abort(rollout, reason):
-            self.control(rollout).abort(reason)
+        self.ask_abort(rollout, reason)
         ended = await self.outcome(rollout.id)
         return ended.status is RolloutStatus.unwound
 
@@ -92,10 +101,7 @@ class Runner:
         with store.transaction():
             deployment = store.deployment(spec.name)
             terms.hold_for(spec.name, deployment)
-            if deployment is not None and deployment.deleting is not None:
-                raise DeploymentInProgress(
-                    f"{spec.name} is being deleted: wait until it is gone.", deployment=spec.name, cause="deletion"
-                )
+            expect_staying(spec.name, deployment)
             reserve(store, spec, runs=runs, now=now)
             if terms.waited is not None:
                 store.begin_waiting(spec.name, terms.waited)
@@ -138,7 +144,7 @@ class Runner:
         that kept it from writing down its end (a disk that was full)."""
         for rollout in self._world.store.open_rollouts():
             if rollout.id not in self._running:
-                self._adopt(rollout, self._recover_one(rollout, why, cause))
+                self._adopt(rollout, self._recovery.recover(rollout, self.control(rollout), why, cause))
         for deployment in self._world.store.deployments():
             if deployment.deleting is not None and deployment.name not in self._removing:
                 self._remove(deployment)
@@ -225,40 +231,9 @@ class Runner:
     async def _clean_up_after_earlier(self, rollout: Rollout) -> None:
         """What a held or stuck rollout has left is undone before a new one looks at the world."""
         for earlier in self._world.store.left_behind(rollout.deployment):
-            ended = await self._engine.unwind(earlier, self._plan_of(earlier))
+            ended = await self._engine.unwind(earlier, self._recovery.plan_of(earlier))
             if ended.status is not RolloutStatus.unwound:
                 raise RolloutFailed(f"Rollout {earlier.number} left something that cannot be undone: {ended.message}")
-
-    async def _recover_one(self, rollout: Rollout, why: str, cause: str) -> None:
-        plan = self._plan_of(rollout)
-        journal = Journal(self._world, rollout, plan)
-        match rollout.status:
-            case RolloutStatus.committed:
-                assert plan is not None
-                journal.event("info", "The manager was restarted after the commit: finishing.")
-                await self._engine.finish(rollout, plan)
-            case RolloutStatus.paused if plan is not None and rollout.abort_requested is None:
-                journal.event("info", "The manager was restarted: the rollout is still paused.")
-                self.control(rollout).pause()
-                begun = [r.position for r in self._world.store.journal(rollout.id) if not r.undo]
-                await self._engine.run(rollout, plan, self.control(rollout), start=len(begun))
-            case RolloutStatus.unwinding:
-                await self._engine.unwind(rollout, plan)
-            case _:
-                failure = describe(
-                    rollout,
-                    RolloutFailed(
-                        why,
-                        operation=_interrupted(self._world, rollout),
-                        cause=cause,
-                    ),
-                )
-                journal.move(RolloutStatus.unwinding, failure=failure, message=f"{failure.message} Undoing everything.")
-                await self._engine.unwind(journal.rollout, plan)
-
-    def _plan_of(self, rollout: Rollout) -> Plan | None:
-        text = self._world.store.plan_of(rollout.id)
-        return None if text is None else decode_plan(text, STEPS)
 
 
 def _called(rollout: Rollout) -> str:
@@ -276,9 +251,3 @@ def _called(rollout: Rollout) -> str:
             return f"{rollout.strategy} change to {rollout.version}"
         case RolloutKind.stop | RolloutKind.start:
             return f"{rollout.kind} of {rollout.version}"
-
-
-def _interrupted(world: World, rollout: Rollout) -> str:
-    """Name of the step that was under way."""
-    records = [record for record in world.store.journal(rollout.id) if not record.undo]
-    return records[-1].name if records else "plan"
