@@ -44,5 +44,7 @@ def has(content: Any, path: Sequence[str | int]) -> bool:
 def value_at(content: Any, path: Sequence[str | int]) -> Any:
     """Raises KeyError, IndexError or TypeError where there is none."""
     for part in path:
+        if isinstance(content, str):
+            raise TypeError
         content = content[part]
     return content

@@ -7,23 +7,35 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import httpx2
 from fastapi import FastAPI
 
+from longshore.access.locks import Locks
+from longshore.access.tokens import Tokens
 from longshore.api import server
 from longshore.api.app import create_app
 from longshore.api.service import Service
 from longshore.api.settings import ApiSettings
+from longshore.clock import SystemClock
+from longshore.model import Delivery, DeliveryState
+from longshore.settings import Webhook
+from longshore.store import Store
+from longshore.webhooks.desk import Desk
+from longshore.webhooks.outbox import Outbox
+from support.fake_access import FakeLocks, no_tokens
 
 TOKEN = "t0ken-of-the-tests"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 
 
-def app_of(service: Service, **settings: Any) -> FastAPI:
+def app_of(service: Service, *, tokens: Tokens | None = None, **settings: Any) -> FastAPI:
+    tokens = tokens or no_tokens()
+    given = ApiSettings(**{"token": TOKEN, "find_token": tokens.find, **settings})
     return create_app(
-        service, desk(), ApiSettings(**{"token": TOKEN, **settings}), ready=lambda: True, version="0.0.1"
+        service, desk(), tokens, cast(Locks, FakeLocks()), given, ready=lambda: True, version="0.0.1"
     )
 
 

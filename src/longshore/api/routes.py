@@ -119,7 +119,7 @@ class Row:
         if "{name}" in self.path:
             usual[404] = "DEPLOYMENT_NOT_FOUND"
         if not self.open_to_all:
-            usual[403] = "FORBIDDEN: the role of the token does not allow it"
+            usual[403] = "FORBIDDEN: the role, or the environments, of the token do not allow it"
         if any(name == "Longshore-Override" for name, _, _ in self.headers):
             usual[423] = "DEPLOYMENT_LOCKED or DEPLOYMENTS_FROZEN"
         if any(name == "If-Match" for name, _, _ in self.headers):
@@ -180,7 +180,6 @@ _CHANGE = {
 _KEPT = {400: f"BACKUP_NOT_FOUND: there is no such kept release; or {_SPEC}: malformed body"}
 _HELD = {
     400: f"{_SPEC}: malformed body or query parameter",
-    403: "FORBIDDEN: the role, or the environments, of the token do not allow it",
     404: "NOT_FOUND: it is not locked; DEPLOYMENT_NOT_FOUND",
     423: "DEPLOYMENT_LOCKED: by somebody else",
 }
@@ -218,7 +217,8 @@ ROUTES: tuple[Row, ...] = (
         {200: schemas.DeployResult, 202: schemas.Rollout}, _CHANGE, headers=_ASYNC),
     Row("GET", f"{_ONE}/health", deployments.health, "status", "Check health now", {200: schemas.Health}),
     Row("DELETE", _ONE, deployments.delete, None, "Delete a deployment", {200: schemas.Message},
-        {400: f"{_SPEC}: a query parameter is not valid", 409: "DEPLOYMENT_IN_PROGRESS"}, headers=_GUARDED),
+        {400: f"{_SPEC}: a query parameter is not valid", 409: "DEPLOYMENT_IN_PROGRESS"},
+        headers=(*_GUARDED, _OVERRIDE)),
     Row("GET", f"{_ONE}/rollouts", rollouts.list_rollouts, None, "List rollouts", {200: schemas.Rollouts},
         {400: f"{_SPEC}: a query parameter is not valid"}, tag="rollouts"),
     Row("GET", _ROLLOUT, rollouts.rollout, None, "Get a rollout", {200: schemas.Rollout}, tag="rollouts"),
@@ -238,7 +238,8 @@ ROUTES: tuple[Row, ...] = (
     Row("POST", f"{_RELEASE}/unpin", releases.unpin, None, "Let a release be pruned", {200: schemas.Release}, _KEPT,
         tag="releases", headers=_GUARDED),
     Row("POST", f"{_ONE}/prune", releases.prune, None, "Remove old releases now", {200: schemas.Pruned},
-        {400: f"{_SPEC}: malformed body", 409: "DEPLOYMENT_IN_PROGRESS"}, tag="releases", headers=_GUARDED),
+        {400: f"{_SPEC}: malformed body", 409: "DEPLOYMENT_IN_PROGRESS"}, tag="releases",
+        headers=(*_GUARDED, _OVERRIDE)),
     Row("GET", f"{_ONE}/events", events.list_events, None, "List events", {200: schemas.Events},
         {400: f"{_SPEC}: a query parameter is not valid"}, tag="events and logs"),
     Row("GET", f"{_ONE}/logs", logs.logs, None, "Read or follow the output of instances", {200: schemas.Logs},
@@ -250,7 +251,8 @@ ROUTES: tuple[Row, ...] = (
         {404: "NOT_FOUND: it is not locked"}, tag="access"),
     Row("PUT", f"{_ONE}/lock", access.lock, None, "Lock a deployment", {200: schemas.Lock}, _HELD, tag="access",
         headers=_GUARDED),
-    Row("DELETE", f"{_ONE}/lock", access.unlock, None, "Unlock a deployment", {200: schemas.Lock}, _HELD, tag="access"),
+    Row("DELETE", f"{_ONE}/lock", access.unlock, None, "Unlock a deployment", {200: schemas.Lock}, _HELD, tag="access",
+        headers=_GUARDED),
     Row("GET", _ENVIRONMENT_LOCK, access.get_environment_lock, None, "Get the lock of an environment",
         {200: schemas.Lock}, {404: "NOT_FOUND: it is not locked"}, tag="access"),
     Row("PUT", _ENVIRONMENT_LOCK, access.lock_environment, None, "Lock an environment", {200: schemas.Lock}, _HELD,
@@ -268,9 +270,9 @@ ROUTES: tuple[Row, ...] = (
     Row("GET", f"{_WEBHOOK}/deliveries", webhooks.list_deliveries, None, "List deliveries of a webhook",
         {200: schemas.Deliveries}, {**_NO_WEBHOOK, 400: f"{_SPEC}: a query parameter is not valid"}, tag="webhooks"),
     Row("POST", f"{_WEBHOOK}/deliveries/{{delivery}}/redeliver", webhooks.redeliver, None, "Send a delivery again",
-        {200: schemas.Delivery}, _NO_WEBHOOK, tag="webhooks"),
+        {200: schemas.Delivery}, _NO_WEBHOOK, tag="webhooks", role=Role.admin),
     Row("POST", f"{_WEBHOOK}/test", webhooks.test_webhook, None, "Send a test to a webhook", {200: schemas.Delivery},
-        _NO_WEBHOOK, tag="webhooks"),
+        _NO_WEBHOOK, tag="webhooks", role=Role.admin),
     Row("GET", "/healthz", meta.healthz, None, "Whether the process answers", {200: schemas.Alive}, tag="manager",
         open_to_all=True),
     Row("GET", "/readyz", meta.readyz, None, "Whether the manager takes requests", {200: schemas.Ready},

@@ -73,8 +73,8 @@ def _locked(name: str, lock: Lock) -> DeploymentLocked:
 
 def _frozen(name: str, environment: str, freeze: Freeze, until: float) -> DeploymentsFrozen:
     return DeploymentsFrozen(
-        f"Nothing of {environment} is changed until {_shown(until)}{_why(freeze.message)} Wait, or ask with an override "
-        "and its reason.",
+        f"Nothing of {environment} is changed until {_shown(until)}{_why(freeze.message)} Wait, or ask with an "
+        "override and its reason.",
         deployment=name,
         cause=f"freeze window {freeze.cron!r} of {freeze.time_zone}, for {freeze.duration}",
         until=_shown(until),

@@ -76,7 +76,8 @@ class Service(Queries):
     async def deploy(self, request: Request, *, terms: Terms) -> Rollout:
         """Open the rollout and run it as the manager's own; or let it wait, as its terms or its environment say.
 
-        Raises SpecInvalid and its kinds, DeploymentInProgress, PreconditionFailed, as all that follow.
+        Raises SpecInvalid and its kinds, DeploymentInProgress, PreconditionFailed, Forbidden, DeploymentLocked and
+        DeploymentsFrozen, as all that follow.
         """
         if request.issues:
             (await self._preparation.check(request)).findings.raise_if_any(request.fields.get("name", ""))
@@ -247,8 +248,7 @@ class Service(Queries):
         return self.rollout(name, rollout_id)
 
     async def delete(self, name: str, *, keep_files: bool, terms: Terms) -> None:
-        """Stop it and forget it. Raises DeploymentInProgress while a rollout runs."""
-        with self._world.store.transaction():
+        """Stop it and forget it. Raises DeploymentInProgress while a rollout runs, and as deploy does."""
         with self._world.store.transaction():
             environment = get_deployment(self._world, name).environment
             deployment = begin_removal(self._world, name, terms, keep_files=keep_files)
