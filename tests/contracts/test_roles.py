@@ -11,7 +11,7 @@ from longshore.api.routes import ROUTES, Row
 from longshore.api.settings import RateLimits
 from longshore.model import Role
 from support.api_client import app_of, client_of
-from support.fake_access import no_tokens
+from support.fake_access import tokens_in_memory
 from support.fake_service import FakeService, spec
 
 PLACES = {
@@ -26,7 +26,7 @@ guarded = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def tokens() -> Tokens:
-    return no_tokens()
+    return tokens_in_memory()
 
 
 @pytest.fixture(scope="module")

@@ -25,18 +25,16 @@ from longshore.settings import Webhook
 from longshore.store import Store
 from longshore.webhooks.desk import Desk
 from longshore.webhooks.outbox import Outbox
-from support.fake_access import FakeLocks, no_tokens
+from support.fake_access import FakeLocks, tokens_in_memory
 
 TOKEN = "t0ken-of-the-tests"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def app_of(service: Service, *, tokens: Tokens | None = None, **settings: Any) -> FastAPI:
-    tokens = tokens or no_tokens()
+    tokens = tokens or tokens_in_memory("ci")
     given = ApiSettings(**{"token": TOKEN, "find_token": tokens.find, **settings})
-    return create_app(
-        service, desk(), tokens, cast(Locks, FakeLocks()), given, ready=lambda: True, version="0.0.1"
-    )
+    return create_app(service, desk(), tokens, cast(Locks, FakeLocks()), given, ready=lambda: True, version="0.0.1")
 
 
 def desk() -> Desk:

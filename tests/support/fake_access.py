@@ -8,20 +8,28 @@ from pathlib import Path
 from longshore.access.tokens import Tokens
 from longshore.clock import SystemClock
 from longshore.errors import NotFound
-from longshore.model import Lock, LockScope
+from longshore.model import Lock, LockScope, Role
 from longshore.rollout.terms import Terms
 from longshore.store import Store
 
 
-def no_tokens() -> Tokens:
+def tokens_in_memory(*names: str) -> Tokens:
     store = Store(Path(":memory:"), SystemClock())
     store.take_over()
-    return Tokens(store, SystemClock())
+    tokens = Tokens(store, SystemClock())
+    for name in names:
+        tokens.create(name, Role.read, None, None, by="admin")
+    return tokens
 
 
 @dataclass
 class FakeLocks:
-    held: dict[tuple[LockScope, str], Lock] = field(default_factory=dict)
+    held: dict[tuple[LockScope, str], Lock] = field(
+        default_factory=lambda: {
+            ("deployment", "shop"): Lock("deployment", "shop", "admin", "migration", 1.0),
+            ("environment", "live"): Lock("environment", "live", "admin", "", 1.0, 2.0),
+        }
+    )
 
     def all(self) -> list[Lock]:
         return list(self.held.values())

@@ -43,7 +43,11 @@ def at(text: str) -> float:
         (NIGHT, "2026-10-25T02:35:00+01:00", None),
         # … and is not forgotten in the hour that comes a second time
         (Freeze(cron="30 2 * * *", duration="3h", **BERLIN), "2026-10-25T02:10:00+01:00", "2026-10-25T04:30:00+01:00"),
-        (Freeze(cron="*/20 * * * *", duration="5m", **BERLIN), "2026-10-25T02:21:00+01:00", "2026-10-25T02:25:00+01:00"),
+        (
+            Freeze(cron="*/20 * * * *", duration="5m", **BERLIN),
+            "2026-10-25T02:21:00+01:00",
+            "2026-10-25T02:25:00+01:00",
+        ),
         # half an hour is set back on Lord Howe Island
         (
             Freeze(cron="45 1 * * *", duration="2h", time_zone="Australia/Lord_Howe"),

@@ -12,7 +12,7 @@ from longshore.api import wire
 from longshore.api.auth import require
 from longshore.api.bodies import read_json
 from longshore.api.context import api_of, caller_of
-from longshore.api.deployments import Name, existing, valid_name
+from longshore.api.deployments import Name, existing
 from longshore.api.problems import json_response
 from longshore.api.terms import terms_of
 from longshore.api.wire_request import parse_small
@@ -57,7 +57,8 @@ async def list_locks(request: Request) -> Response:
 
 async def get_lock(request: Request, name: Name) -> Response:
     """The lock of a deployment."""
-    return json_response(wire.lock_json(api_of(request).locks.get("deployment", valid_name(name))))
+    existing(request, name)
+    return json_response(wire.lock_json(api_of(request).locks.get("deployment", name)))
 
 
 async def lock(request: Request, name: Name) -> Response:
@@ -68,7 +69,8 @@ async def lock(request: Request, name: Name) -> Response:
 
 async def unlock(request: Request, name: Name, force: Force = False) -> Response:
     """Let everybody change it again."""
-    return _unlock(request, "deployment", valid_name(name), force)
+    existing(request, name)
+    return _unlock(request, "deployment", name, force)
 
 
 async def get_environment_lock(request: Request, environment: EnvironmentName) -> Response:

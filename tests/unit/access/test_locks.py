@@ -300,7 +300,7 @@ async def test_a_token_for_another_environment_locks_and_unlocks_nothing(shop: S
 
 async def test_a_token_changes_what_is_new_in_its_environment_and_in_no_other(shop: Shop) -> None:
     service = shop.lab.service
-    request = shop.request("1.0", name="new", health_check_url="http://localhost:8090/health")
+    request = shop.request("1.0", name="new", health_check_url=None)
     with pytest.raises(Forbidden):
         await service.deploy(request, terms=STRANGER)
     assert shop.lab.store.deployment("new") is None
