@@ -72,6 +72,8 @@ class Service(Queries):
 
         Raises SpecInvalid and its kinds, DeploymentInProgress, PreconditionFailed, as all that follow.
         """
+        if not request.issues:
+            terms.hold_for(request.fields["name"], self._world.store.deployment(request.fields["name"]))
         checked = await self._check(request)
         checked.findings.raise_if_any(checked.spec.name)
         rollout = self._runner.open(checked.spec, RolloutKind.deploy, terms, runs=checked.command is not None)
@@ -115,6 +117,8 @@ class Service(Queries):
     async def change(self, name: str, request: Request, *, terms: Terms) -> Rollout:
         """Roll out what serves with another spec: a release of its own, of the same files. Raises SpecInvalid where
         nothing ever served, or nothing would change."""
+        if not request.issues:
+            terms.hold_for(name, get_deployment(self._world, name))
         source = self._committed_release(name, "change")
         spec = changed(source.spec, request.fields, request.dropped)
         if spec == source.spec and not request.issues:
@@ -133,7 +137,7 @@ class Service(Queries):
 
     async def restart(self, name: str, *, terms: Terms) -> Rollout:
         """Replace every instance by a new one of the same release, rolling. Raises SpecInvalid where nothing runs."""
-        release = self._running_release(name, "restart")
+        release = self._running_release(name, "restart", terms)
         rollout = self._runner.open(release.spec, RolloutKind.restart, terms, strategy="rolling")
         self._runner.own(rollout)
         return rollout
@@ -143,13 +147,14 @@ class Service(Queries):
 
         Raises SpecInvalid where nothing runs.
         """
-        release = self._running_release(name, "stop")
+        release = self._running_release(name, "stop", terms)
         rollout = self._runner.open(release.spec, RolloutKind.stop, terms)
         self._runner.own(rollout)
         return rollout
 
     async def start(self, name: str, *, terms: Terms) -> Rollout:
         """Start what was stopped. Raises SpecInvalid where it was not."""
+        terms.hold_for(name, get_deployment(self._world, name))
         release = self._committed_release(name, "start")
         if not get_deployment(self._world, name).stopped:
             raise SpecInvalid(f"{name} is not stopped: there is nothing to start.", deployment=name, operation="start")
@@ -162,7 +167,7 @@ class Service(Queries):
 
         Raises SpecInvalid where nothing runs or there are as many already.
         """
-        release = self._running_release(name, "scale")
+        release = self._running_release(name, "scale", terms)
         if replicas == release.spec.replicas:
             raise SpecInvalid(
                 issues=[Issue("replicas", f"{name} has {replicas} already")], deployment=name, operation="scale"
@@ -308,7 +313,8 @@ class Service(Queries):
             raise SpecInvalid(issues=[Issue("working_directory", str(error))], deployment=name) from error
         return standing | {release.version for release in self._world.store.releases(name)}
 
-    def _running_release(self, name: str, verb: str) -> Release:
+    def _running_release(self, name: str, verb: str, terms: Terms) -> Release:
+        terms.hold_for(name, get_deployment(self._world, name))
         release = self._committed_release(name, verb)
         if not release.runs:
             raise SpecInvalid(
