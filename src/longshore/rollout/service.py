@@ -282,6 +282,8 @@ class Service(Queries):
 
     async def _admit(self, ask: Ask, terms: Terms) -> Rollout:
         """Begin it now, or let it wait."""
+        # Who comes too late is told so, whatever else is wrong by now.
+        terms.hold_for(ask.deployment, self._world.store.deployment(ask.deployment))
         prepared = await self._preparation.of(ask)
         terms.may_change(prepared.spec.environment)
         self._closures.refuse(prepared.spec.name, prepared.spec.environment, terms)
