@@ -12,8 +12,9 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # One pytest worker for each processor the kernel shows; pytest-xdist's "auto" counts cores, which a small VM hides.
 WORKERS ?= logical
-# How long `make soak` goes on.
-MINUTES ?= 30
+# make soak goes on for MINUTES, half an hour where nobody says so; the sweep of make chaos for at most an hour.
+SOAK_MINUTES = $(or $(MINUTES),30)
+SWEEP_MINUTES = $(or $(MINUTES),60)
 
 .PHONY: help demo test quick check format bench chaos soak lock clean
 
@@ -37,11 +38,14 @@ check: $(VENV)/.dev ## linter and types, both strict
 bench: $(VENV)/.dev ## every benchmark; rewrites the table in docs/benchmarks.md
 	@$(BIN)/python benchmarks/all.py $(ARGS)
 
-chaos: $(VENV)/.dev ## the tests that kill the manager at every journal write
-	@$(BIN)/pytest -q -n $(WORKERS) tests/chaos $(ARGS)
+# Both, whatever the first one says, but for Ctrl-C: one run tells everything there is to mend.
+chaos: $(VENV)/.dev ## kills the manager at every write, as far as MINUTES (60) go, then runs tests/chaos; FRESH=1 begins anew
+	@status=0; PYTHONPATH=tests $(BIN)/python -m chaos.sweep --minutes $(SWEEP_MINUTES) $(if $(FRESH),--fresh) $(SWEEP) \
+		|| status=$$?; [ "$$status" -ne 130 ] || exit 130; \
+		$(BIN)/pytest -q -n $(WORKERS) tests/chaos $(ARGS) || status=$$?; exit "$$status"
 
 soak: $(VENV)/.dev ## load, operations and kills at random for MINUTES (30), and what must hold all the while
-	@$(BIN)/python benchmarks/soak.py --minutes $(MINUTES) $(ARGS)
+	@$(BIN)/python benchmarks/soak.py --minutes $(SOAK_MINUTES) $(ARGS)
 
 # ---------------------------------------------------------------------------------------------- the environment
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured number. unit: ms, s, MB, x (a ratio), or "" for a count."""
+    """One measured number. unit: ms, s, MB, % or x (a ratio), or "" for a count."""
 
     name: str
     value: float
@@ -44,6 +44,8 @@ def show(value: float, unit: str) -> str:
     """Counts whole, ratios and seconds with two digits, milliseconds and megabytes with none."""
     if unit in ("x", "s"):
         return f"{value:.2f} {unit}"
+    if unit == "%":
+        return f"{value:.1f} %"
     return f"{value:,.0f} {unit}".rstrip()
 
 

@@ -1,78 +1,53 @@
-"""What is told at the end: requests, operations, recoveries, and what the manager and Envoy take at first and last."""
+"""What is told at the end: requests, operations, recoveries, and what grew."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from statistics import median
 
-import psutil
-from harness import Figure
+from harness import Figure, show
 
-from longshore.demo.ledger import Summary
-from soaking.faults import FAULTS
+from soaking.clients import Total
+from soaking.faults import FAULTS, READY, SETTLED
+from soaking.growth import Growth, growth
+from soaking.roles import HELD_S
+from soaking.sampling import MEASURES, Sample
 from soaking.stand import GRACE_S, Stand
 
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What is taken at a quiet moment. age: seconds the manager had lived; sizes in bytes."""
-
-    age: float
-    fds: int
-    threads: int
-    rss: int
-    envoy_rss: int
-    envoy_fds: int
-    data: int
-    store: int
-    releases: int
+#: seconds at most, in the worst case
+BOUNDS_S = {READY: 2.0, SETTLED: 5.0}
+#: of a life, the first part is left out: caches fill, pools reach their size
+WARM_UP = 0.25
+#: with fewer samples nothing is judged
+SAMPLES = 6
+#: kinds of requests that last HELD_S by themselves
+HELD = frozenset({"slow", "events", "websocket"})
+#: what grew most among the manager's objects is named, so many of them
+NAMED = 4
 
 
-def sample(stand: Stand) -> Sample:
-    manager = psutil.Process(stand.manager.pid)
-    envoys = [psutil.Process(stat.pid) for stat in stand.envoys()]
-    data = stand.manager.data_dir
-    return Sample(
-        age=time.time() - manager.create_time(),
-        fds=manager.num_fds(),
-        threads=manager.num_threads(),
-        rss=manager.memory_info().rss,
-        envoy_rss=sum(envoy.memory_info().rss for envoy in envoys),
-        envoy_fds=sum(envoy.num_fds() for envoy in envoys),
-        data=_size(data),
-        store=sum(file.stat().st_size for file in data.glob("longshore.db*")),
-        releases=_size(data / "apps"),
-    )
+def figures(stand: Stand, total: Total, samples: Sequence[Sample]) -> list[Figure]:
+    return [*_requests(stand, total), *_operations(stand), *_faults(stand), *_growths(samples)]
 
 
-def _size(directory: Path) -> int:
-    return sum(file.lstat().st_size for file in directory.rglob("*") if not file.is_dir())
-
-
-def figures(stand: Stand, first: Sample, last: Sample) -> list[Figure]:
-    return [*_requests(stand), *_operations(stand), *_faults(stand), *_taken(first, last)]
-
-
-def _requests(stand: Stand) -> Iterator[Figure]:
-    summaries = [app.load.ledger.summary() for app in stand.apps if app.loaded]
-    sent = sum(summary.sent for summary in summaries)
-    kinds = sum((summary.kinds for summary in summaries), Counter[str]())
-    yield Figure("requests", sent, at_least=1, note=", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())))
+def _requests(stand: Stand, total: Total) -> Iterator[Figure]:
+    kinds = ", ".join(f"{each.sent:,} {each.kind}" for each in total.classes)
+    yield Figure("requests", stand.clients.sent, at_least=1, note=kinds)
     yield Figure("lost without a reason", stand.unexplained.total(), at_most=0, note=_told(stand.unexplained))
-    flying = f"up to {GRACE_S:g} s after the kill; {_told(stand.in_flight)}"
-    yield Figure("lost in what was killed", stand.in_flight.total(), note=flying)
+    flying = f"up to {GRACE_S:g} s after; {_told(stand.in_flight)}"
+    yield Figure("lost in an instance that was killed", stand.in_flight.total(), note=flying)
+    emptied = f"all instances of one of its pools killed; {_told(stand.emptied)}"
+    yield Figure("lost in a pool that a kill had emptied", stand.emptied.total(), at_most=0, note=emptied)
+    yield Figure("lost while Envoy was killed and away", stand.cut.total(), note=_told(stand.cut))
     yield Figure("invariants and promises violated", len(stand.violations), at_most=0, note="each is told above")
-    whole = _whole(summaries)
-    yield Figure("p50, median of the deployments", whole[0] * 1000, "ms")
-    yield Figure("p99, worst of the deployments", whole[1] * 1000, "ms", note="with what recreate holds back")
-
-
-def _whole(summaries: list[Summary]) -> tuple[float, float]:
-    return median(summary.p50_s for summary in summaries), max(summary.p99_s for summary in summaries)
+    for each in total.classes:
+        rest = f"p50 {each.p50_s * 1000:.1f} ms, longest {each.max_s:.2f} s"
+        held = f"; each lasts {HELD_S:g} s by itself" if each.kind in HELD else "; with what recreate holds back"
+        yield Figure(f"p99 of {each.kind}", each.p99_s * 1000, "ms", note=rest + held)
+    worst, name = max((seconds, name) for name, seconds in total.p99_s.items())
+    yield Figure("p99 of quick ones, median of the deployments", median(total.p99_s.values()) * 1000, "ms",
+                 note=f"worst {worst * 1000:.0f} ms, of {name}")  # fmt: skip
 
 
 def _told(counts: Counter[str]) -> str:
@@ -92,24 +67,50 @@ def _faults(stand: Stand) -> Iterator[Figure]:
     for kind in FAULTS:
         yield Figure(f"fault: {kind}", sum(fault.kind == kind for fault in stand.faults))
     for what, took in sorted(stand.recoveries.items()):
-        yield Figure(what, median(took), "s", note=f"median of {len(took)}; worst {max(took):.2f} s")
+        note = f"worst of {len(took)}; median {median(took):.2f} s"
+        yield Figure(what, max(took), "s", at_most=BOUNDS_S.get(what), note=note)
 
 
-def _taken(first: Sample, last: Sample) -> Iterator[Figure]:
-    rows = [
-        ("manager: open files", first.fds, last.fds),
-        ("manager: threads", first.threads, last.threads),
-        ("Envoy: open files", first.envoy_fds, last.envoy_fds),
-    ]
-    ages = f"after {first.age:.0f} s of life; now, after {last.age:.0f} s"
-    for name, was, now in rows:
-        yield Figure(name, now, note=f"{was} {ages}" if name.startswith("manager") else f"{was} at first")
-    sizes = [
-        ("manager: resident", first.rss, last.rss),
-        ("Envoy: resident", first.envoy_rss, last.envoy_rss),
-        ("data directory", first.data, last.data),
-        ("of it the store", first.store, last.store),
-        ("of it releases", first.releases, last.releases),
-    ]
-    for name, was, now in sizes:
-        yield Figure(name, now / 1e6, "MB", note=f"{was / 1e6:.1f} MB at first, {now / 1e6:.1f} MB now")
+# ------------------------------------------------------------------------------------------- growth
+
+
+def _growths(samples: Sequence[Sample]) -> Iterator[Figure]:
+    """Of the longest life of one manager and one Envoy, without its warm-up. With too few samples nothing is judged."""
+    life = steady(samples)
+    if len(life) < 3:
+        return
+    enough = len(life) >= SAMPLES
+    for name, measure in MEASURES.items():
+        values = [(each.at, each.values[name]) for each in life]
+        grew = growth(values)
+        note = f"{show(values[0][1], measure.unit)} → {show(values[-1][1], measure.unit)}; {_interval(grew)}"
+        if name == "manager: objects":
+            note += f"; most: {_most(life)}"
+        limit = measure.at_most if enough else None
+        yield Figure(f"{name}, an hour", grew.slope, measure.unit, at_most=limit, note=note)
+    minutes = (life[-1].at - life[0].at) / 60
+    yield Figure("samples of one life", len(life), note=f"over {minutes:.0f} min" if enough else "too few to judge")
+
+
+def steady(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Those of the longest life, after its warm-up."""
+    lives = Counter(each.life for each in samples)
+    if not lives:
+        return []
+    life = lives.most_common(1)[0][0]
+    found = [each for each in samples if each.life == life]
+    return found[round(len(found) * WARM_UP) :]
+
+
+def _interval(grew: Growth) -> str:
+    return f"95 %: {grew.low:,.0f} to {grew.high:,.0f}"
+
+
+def _most(life: Sequence[Sample]) -> str:
+    """The types and containers that grew most, an hour."""
+    slopes = {
+        name: growth([(each.at, each.held.get(name, 0)) for each in life]).slope
+        for name in {name for each in life for name in each.held}
+    }
+    most = sorted(slopes, key=lambda name: -slopes[name])[:NAMED]
+    return ", ".join(f"{name} {slopes[name]:+,.0f}" for name in most if slopes[name] > 0) or "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from longshore.client import ClientError
 from longshore.client.results import OPEN_STATUSES
 from longshore.demo.wire import Connection, Failed
 from longshore.drivers.members import listening
-from soaking.stand import App, Stand, until
+from soaking.roles import App
+from soaking.stand import Stand, until
 
 #: the monitor's rounds, the end of sets that were kept warm (5 s), probes of what has just been started, and a back-off
 SETTLE_S = 75.0
@@ -27,7 +29,7 @@ async def check(stand: Stand) -> None:
         wrong: list[str] = []
 
         async def holds(invariant: Invariant = invariant, wrong: list[str] = wrong) -> bool:
-            wrong[:] = invariant(stand)
+            wrong[:] = await asyncio.to_thread(invariant, stand)
             return not wrong
 
         if not await until(holds, SETTLE_S, pause_s=0.2):
@@ -37,7 +39,6 @@ async def check(stand: Stand) -> None:
     for app in stand.apps:
         for what in await answers(stand, app):
             stand.violated(what)
-        stand.judge(app)
 
 
 async def answers(stand: Stand, app: App) -> list[str]:
@@ -55,8 +56,17 @@ async def answers(stand: Stand, app: App) -> list[str]:
         status = await stand.client.get(app.name)
     except ClientError as error:
         return [f"{app.name} cannot be asked for: {error}"]
+    current = (stand.manager.data_dir / "apps" / app.name / "current").resolve().name
+    seen = {status.version} if app.role.files_only else await _seen(app, ASKED * status.replicas.desired)
+    if seen == {status.version} and current == status.version:
+        return []
+    return [f"the status of {app.name} says {status.version}, {sorted(seen)} answered, current is {current}"]
+
+
+async def _seen(app: App, times: int) -> set[str]:
+    """Versions that answer, each time on a new connection."""
     seen: set[str] = set()
-    for _ in range(ASKED * status.replicas.desired):
+    for _ in range(times):
         connection = Connection("127.0.0.1", app.port)
         try:
             answer = await connection.request("GET", "/")
@@ -65,10 +75,7 @@ async def answers(stand: Stand, app: App) -> list[str]:
             seen.add(failure.outcome)
         finally:
             connection.close()
-    current = (stand.manager.data_dir / "apps" / app.name / "current").resolve().name
-    if seen == {status.version} and current == status.version:
-        return []
-    return [f"the status of {app.name} says {status.version}, {sorted(seen)} answered, current is {current}"]
+    return seen
 
 
 # ------------------------------------------------------------------------------------------- the invariants
@@ -117,7 +124,7 @@ def ports(stand: Stand) -> list[str]:
         for stat, launch in stand.launches()
         if (open_ := listening([stat.pid])) != {leased.get(launch)}
     ]
-    public = {row["public_port"] for row in stand.rows("SELECT public_port FROM deployments")}
+    public = {row["public_port"] for row in stand.rows("SELECT public_port FROM deployments")} - {None}
     envoy = listening(stat.pid for stat in stand.envoys())
     return [*wrong, *([f"Envoy listens on {sorted(envoy)} for {sorted(public)}"] if envoy != public else [])]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from longshore.disk import write_durably
+from longshore.disk import make_private_directory, sync_path, write_durably
 from longshore.settings import SettingsError
 
 
@@ -22,7 +22,7 @@ class AlreadyRunning(SettingsError):
 @contextmanager
 def locked(data_dir: Path) -> Iterator[None]:
     """One manager for each data directory. The kernel frees the lock however the holder ends."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_directory(data_dir)
     _close_to_others(data_dir)
     descriptor = os.open(data_dir / "manager.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -52,6 +52,7 @@ def admin_token(data_dir: Path) -> str:
         file.write(token + "\n")
         file.flush()
         os.fsync(file.fileno())
+    sync_path(data_dir.resolve())
     return token
 
 

@@ -104,7 +104,15 @@ def make_directory(place: Path) -> None:
     if not place.is_dir():
         place.mkdir(exist_ok=True)
         place.chmod(0o755)
-        sync_path(place.parent)
+        sync_path(place.parent.resolve())
+
+
+def make_private_directory(place: Path) -> None:
+    """Make a directory of the owner's alone, durably, and with it what is missing above. Raises OSError."""
+    for each in (*reversed(place.parents), place):
+        if not each.is_dir():
+            each.mkdir(mode=0o700 if each == place else 0o777, exist_ok=True)
+            sync_path(each.parent.resolve())
 
 
 def chown_tree(tree: Path, owner: tuple[int, int]) -> None:

@@ -26,6 +26,11 @@ def mask_urls(text: str) -> str:
     return _USERINFO.sub(MASK, text) if "://" in text else text
 
 
+def is_masked(text: str) -> bool:
+    """Whether it is what is shown instead of a secret: nobody means that for a value."""
+    return text == MASK or f"://{MASK}@" in text
+
+
 def mask_configuration(configuration: Mapping[str, str]) -> dict[str, str]:
     return {key: mask_value(key, value) for key, value in configuration.items()}
 

@@ -43,13 +43,12 @@ def app(service: FakeService) -> FastAPI:
 
 
 def path_of(row: Row, name: str = "shop") -> str:
-    return row.path.format(name=name, rollout_id="r-1")
+    return row.path.format(name=name, rollout_id="r-1", version="1.0")
 
 
 async def call(client: httpx2.AsyncClient, row: Row, name: str = "shop") -> httpx2.Response:
-    body = (
-        spec(name) if row.name in ("deploy", "validate", "plan") else {"replicas": 5} if row.name == "scale" else None
-    )
+    bodies = {"scale": {"replicas": 5}, "change": {"replicas": 5}}
+    body = spec(name) if row.name in ("deploy", "validate", "plan") else bodies.get(row.name)
     return await client.request(row.method, path_of(row, name), json=body)
 
 
@@ -118,7 +117,7 @@ async def test_every_route_of_a_deployment_answers_404_in_the_envelope_where_the
 @rows
 async def test_every_route_refuses_other_methods_with_405(app: FastAPI, row: Row) -> None:
     async with client_of(app) as client:
-        answer = await client.request("PATCH", path_of(row))
+        answer = await client.request("PROPFIND", path_of(row))
     assert (answer.status_code, answer.json()["error"]["code"]) == (405, "METHOD_NOT_ALLOWED")
     assert row.method in answer.headers["allow"].split(", ")
 

@@ -1,5 +1,6 @@
 """Whatever can be named has its place in the documentation, and what stands there is true of it."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import get_origin
@@ -14,7 +15,9 @@ from longshore.drivers import DRIVERS
 from longshore.durations import parse_duration
 from longshore.errors import LeaseLost, LongshoreError
 from longshore.health.probes import PROBES
-from longshore.model import TRANSITIONS, Analysis, BlueGreen, Canary, HealthCheck, Recreate, Rolling, Spec
+from longshore.model import TRANSITIONS, Analysis, BlueGreen, Canary, CanaryCheck, HealthCheck, Recreate, Rolling, Spec
+from longshore.rollout.analysis.checks import CHECKS
+from longshore.rollout.analysis.judge import CHARGES
 from longshore.rollout.steps import STEPS, hooks
 from longshore.rollout.strategies import STRATEGIES
 from longshore.routers import ROUTERS
@@ -112,7 +115,8 @@ def knobs() -> dict[str, object]:
 
 @pytest.mark.parametrize(("name", "default"), knobs().items())
 def test_every_knob_of_a_strategy_has_a_row_with_its_default(name, default):
-    shown = spans(row_of("docs/guide/strategies.md", name)[1])[0].strip('"')
+    page = "docs/guide/canary.md" if name.startswith("canary.analysis.") else "docs/guide/strategies.md"
+    shown = spans(row_of(page, name)[1])[0].strip('"')
     same = shown == str(default).lower() or shown == f"{default:g}" if isinstance(default, bool | int) else False
     assert same or shown == str(default) or parse_duration(shown) == default
 
@@ -122,6 +126,26 @@ def test_the_steps_of_a_canary_are_the_default_ones():
     weights = ", ".join(str(step.weight) for step in steps)
     (pause,) = {step.pause for step in steps}
     assert row_of("docs/guide/strategies.md", "canary.steps")[1] == f"{weights} %, `{pause:g}s` each"
+
+
+@pytest.mark.parametrize("name", CHARGES)
+def test_every_charge_against_a_candidate_is_told_of(name):
+    assert f"`{name}`" in text_of("docs/guide/canary.md").partition("## What is held against")[2]
+
+
+@pytest.mark.parametrize("kind", CHECKS)
+def test_every_kind_of_check_of_a_candidate_has_a_row(kind):
+    assert any(row[0] == f"`{kind}`" and len(row) == 4 for row in rows_of("docs/guide/canary.md"))
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(CanaryCheck), ids=lambda field: field.name)
+def test_every_key_of_a_check_of_a_candidate_has_a_row_with_its_default(field):
+    rows = [row for row in rows_of("docs/guide/canary.md") if f"`{field.name}`" in row[0] and len(row) == 3]
+    assert rows
+    if field.name in ("interval", "timeout"):
+        assert parse_duration(spans(rows[0][1])[0]) == field.default
+    elif field.default and field.default is not dataclasses.MISSING:
+        assert spans(rows[0][1])[0] == str(field.default)
 
 
 @pytest.mark.parametrize("name", HealthCheck.__slots__)

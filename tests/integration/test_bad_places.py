@@ -298,6 +298,22 @@ def test_a_foreign_directory_is_taken_over_and_can_be_gone_back_to(manager: Host
     assert (place / "index.html").read_text() == "old"
 
 
+def test_a_first_deploy_that_was_undone_leaves_nothing_behind_when_it_is_deleted(manager: Hostile) -> None:
+    for times in range(2):
+        manager.refused("undone", str(times), 500, "HOOK_FAILED", pre_deploy_hooks=["exit 1"])
+    assert (manager.data_dir / "apps/undone").is_dir()
+    assert manager.http.delete(f"{ROOT}/undone").status_code == 200
+    assert not (manager.data_dir / "apps/undone").exists()
+
+
+def test_a_first_deploy_that_was_undone_leaves_what_was_in_its_place_as_it_was(manager: Hostile) -> None:
+    place = manager.directory / "in-use"
+    place.mkdir()
+    (place / "index.html").write_text("in use")
+    manager.refused("guest", "1", 500, "HOOK_FAILED", working_directory=str(place), pre_deploy_hooks=["exit 1"])
+    assert [path.name for path in place.iterdir()] == ["index.html"]
+
+
 def test_a_release_deleted_behind_our_back_is_restored_by_deploying_it_again_or_left_by_a_rollback(
     manager: Hostile,
 ) -> None:

@@ -25,7 +25,10 @@ pytestmark = [needs_envoy, pytest.mark.slow]
 #: 32 keep-alive connections, a quarter of their requests a POST whose body has to come back, and three kinds of
 #: requests that last. The pause leaves this machine's processors something for everybody else.
 LOAD: dict[str, Any] = {"connections": 32, "post_every": 4, "pause_s": 0.03, "held_s": 4.0}
-QUICK_CANARY = {"steps": [{"weight": 10, "pause": "300ms"}, {"weight": 100, "pause": "300ms"}]}
+QUICK_CANARY = {
+    "steps": [{"weight": 10, "pause": "300ms"}, {"weight": 100, "pause": "300ms"}],
+    "analysis": {"on_inconclusive": "continue"},
+}
 #: three at a time: each batch has to wait until the requests of 4 s on the old ones have ended
 IN_ONE_GO = {"max_surge": 3, "max_unavailable": 0}
 SHORT = {"rolling": IN_ONE_GO, "canary": QUICK_CANARY}

@@ -101,8 +101,8 @@ class Directory:
         self.disk.releases[self.path][version] = sha256
         return Unpacked(self.releases / version, sha256, 1)
 
-    def versions(self) -> list[str]:
-        return sorted(self.disk.releases.get(self.path, {}))
+    def places(self) -> set[str]:
+        return set(self.disk.releases.get(self.path, {}))
 
     def release(self, version: str) -> Unpacked | None:
         kept = self.disk.releases.get(self.path, {}).get(version)

@@ -73,7 +73,7 @@ class FakeManager:
         app = Starlette(
             routes=[
                 WebSocketRoute(ROOT + "/{name}/progress", self._progress),
-                Route("/{path:path}", self._http, methods=["GET", "POST", "DELETE", "PUT"]),
+                Route("/{path:path}", self._http, methods=["GET", "POST", "DELETE", "PUT", "PATCH"]),
             ]
         )
         config = uvicorn.Config(

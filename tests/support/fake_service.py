@@ -265,9 +265,6 @@ class FakeService:
     async def approve(self, name: str, rollout_id: str, *, terms: Terms, comment: str = "") -> Rollout:
         return self.rollout(name, rollout_id)
 
-    def awaits_approval(self, rollout_id: str) -> bool:
-        return False
-
     async def pause(self, name: str, rollout_id: str, *, terms: Terms) -> Rollout:
         return self._set(name, rollout_id, RolloutStatus.paused)
 

@@ -91,7 +91,7 @@ class History(Course):
             "drain_timeout": 3.0,
             "health_check": {"deadline": 20.0},
             "rolling": {"max_unavailable": unavailable},
-            "canary": {"steps": _weights(manual)},
+            "canary": {"steps": _weights(manual), "analysis": {"on_inconclusive": "continue"}},
             "blue_green": {"keep_old": 90.0},
             "dependencies": ("base",) if depends and name == "shop" else (),
             "pre_deploy_hooks": before,
@@ -128,7 +128,8 @@ class History(Course):
     def scale(self, replicas: int, disturbance: str, at: int, name: str = "shop") -> None:
         spec = self.spec_of(name)
         promise = self.promised(name, spec.version, "scale", replicas) if spec else None
-        self.disturbed_by(name, disturbance, at, lambda: self.lab.service.scale(name, replicas, terms=Terms("test")), promise)
+        begin = lambda: self.lab.service.scale(name, replicas, terms=Terms("test"))  # noqa: E731
+        self.disturbed_by(name, disturbance, at, begin, promise)
 
     @rule(killed=st.booleans(), at=st.integers(1, 60), name=NAME)
     def delete(self, killed: bool, at: int, name: str = "shop") -> None:

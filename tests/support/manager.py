@@ -24,7 +24,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from longshore.client import AsyncLongshore, ClientError, DeploymentNotFound
+from longshore.client import AsyncLongshore, ClientError
 from longshore.client.results import Rollout
 from longshore.demo.load import Load, Mix
 from longshore.demo.manager import ManagerFailed
@@ -38,8 +38,8 @@ FUSED = Path(__file__).with_name("fused_manager.py")
 POLITE = Path(__file__).with_name("polite_app.py")
 #: points of a transaction at which the fuse can burn through
 POINTS = ("begin", "commit", "committed")
-#: steps that wait for somebody else: an application that starts or ends, requests that end
-WAITING = frozenset({"await_ready", "drain", "stop_instances", "start_instances", "retire", "health_check"})
+#: a write that no manager of a test gets to
+NEVER = 10**9
 
 
 class Site(Stage):
@@ -90,12 +90,30 @@ class Site(Stage):
 
     # ------------------------------------------------------------------------------------------------ killing
 
-    def light_fuse(self, number: int, point: str = "begin", delay_s: float = 0.0) -> None:
+    def light_fuse(
+        self, number: int, point: str = "begin", delay_s: float = 0.0, sent: signal.Signals = signal.SIGKILL
+    ) -> None:
         assert point in POINTS
         assert number > 0
+        (self.data / "burnt").unlink(missing_ok=True)
         file = self.data / "fuse.new"
-        file.write_text(f"{point} {number} {delay_s}")
+        file.write_text(f"{point} {number} {delay_s} {int(sent)}")
         file.replace(self.data / "fuse")
+
+    def put_out_fuse(self) -> None:
+        """Nobody is killed any more by the last one lit, whether it has burnt through or not."""
+        if self.manager.alive:
+            self.light_fuse(NEVER)  # one that was read stands in the manager's memory
+        else:
+            for name in ("fuse", "burnt"):
+                (self.data / name).unlink(missing_ok=True)
+
+    async def burnt(self) -> bool:
+        """Whether the fuse has burnt through since it was lit; the manager is dead then."""
+        if not (self.data / "burnt").exists():
+            return False
+        await until(lambda: not self.manager.alive, "the manager is dead, as its fuse has burnt through")
+        return True
 
     def writes(self) -> int:
         """Transactions of the running manager so far."""
@@ -108,23 +126,6 @@ class Site(Stage):
         """A new manager; returns the seconds until it was ready. The old one is dead."""
         assert not self.manager.alive
         return await self.start_manager()
-
-    async def until_dead_or_over(self, bound_s: float = 60.0) -> bool:
-        """Wait until the manager has died (True), or it lives and no rollout is in progress (False)."""
-
-        async def end() -> bool:
-            while self.manager.alive:
-                try:
-                    if (last := await self.last_rollout()) is not None and last.is_over:
-                        return False
-                except DeploymentNotFound:
-                    return False
-                except ClientError:
-                    pass  # it may be dying at this very moment: the next look tells
-                await asyncio.sleep(0.05)
-            return True
-
-        return await bounded(end(), bound_s, "the manager is dead or its rollout over")
 
     # ------------------------------------------------------------------------------------------------ looking
 
@@ -197,11 +198,11 @@ class Site(Stage):
 
     def instances(self) -> list[dict[str, Any]]:
         """The rows of all instances, read beside the manager."""
-        return self._query("SELECT * FROM instances")
+        return self.rows("SELECT * FROM instances")
 
     def committed(self) -> list[str]:
         """Ids of the instances that serve."""
-        rows = self._query("SELECT instances FROM deployments")
+        rows = self.rows("SELECT instances FROM deployments")
         return [str(id) for row in rows for id in json.loads(row["instances"])]
 
     def pids(self) -> dict[str, int]:
@@ -210,7 +211,7 @@ class Site(Stage):
 
     def launches(self) -> list[tuple[Stat, str]]:
         """Every living process that an instance of this manager is made of, with its launch id."""
-        if not (rows := self._query("SELECT id FROM manager")):
+        if not (rows := self.rows("SELECT id FROM manager")):
             return []
         prefix = f"{MARK}={rows[0]['id']}/".encode()
         return [(stat, value) for stat in alive() if (value := entry(stat, prefix)) is not None]
@@ -223,7 +224,8 @@ class Site(Stage):
         boot = os.fsencode(self.data / "envoy/boot.json")
         return next((stat for stat in alive() if boot in _read(stat.pid, "cmdline").split(b"\0")), None)
 
-    def _query(self, sql: str) -> list[dict[str, Any]]:
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """Of the store, read beside the manager; nothing where it was not made yet."""
         database = self.data / "longshore.db"
         if not database.exists():
             return []
@@ -237,6 +239,8 @@ class Site(Stage):
             raise
         finally:
             connection.close()
+
+    _query = rows  # for what was written against its old name, until that is changed
 
     # ------------------------------------------------------------------------------------------------ the end
 
@@ -271,7 +275,7 @@ async def open_site(directory: Path, *, replicas: int = 3) -> AsyncIterator[Site
 
 
 async def _take_down(site: Site, *, report: bool) -> None:
-    (site.data / "fuse").unlink(missing_ok=True)
+    site.put_out_fuse()
     try:
         await site.close()
     except (ClientError, ManagerFailed, OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import stat
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from longshore.app import build
 from longshore.data_dir import admin_token, locked
+from longshore.routers.envoy import process
 from longshore.settings import Settings, SettingsError
 
 
@@ -40,9 +42,20 @@ def test_a_token_that_is_made_is_its_owners_alone_and_stays(tmp_path: Path) -> N
     assert admin_token(tmp_path) == made
 
 
-async def test_a_router_that_cannot_take_over_is_told_in_a_sentence(tmp_path: Path) -> None:
+async def test_a_router_that_cannot_take_over_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "ADOPT_S", 0.1)
+    (tmp_path / "envoy").mkdir(mode=0o700)
+    with (tmp_path / "envoy/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(SettingsError, match=r"The router cannot take over: an Envoy holds .* but does not answer"):
+            async with build(Settings(data_dir=tmp_path, listen="127.0.0.1:0")):
+                raise AssertionError("it started")
+
+
+async def test_torn_files_of_an_envoy_that_is_gone_keep_no_manager_from_starting(tmp_path: Path) -> None:
     (tmp_path / "envoy").mkdir(mode=0o700)
     (tmp_path / "envoy/lds.json").write_text("{")
-    with pytest.raises(SettingsError, match=r"The router cannot take over: .*lds.json cannot be read"):
-        async with build(Settings(data_dir=tmp_path, listen="127.0.0.1:0")):
-            raise AssertionError("it started")
+    async with build(Settings(data_dir=tmp_path, listen="127.0.0.1:0")) as manager:
+        assert (await manager.world.router.fingerprint()).usable

@@ -33,8 +33,8 @@ class Api:
     version: str
     #: set when the manager stops: whatever waits ends, so that nothing keeps the server from exiting
     stopping: asyncio.Event
-    #: rendered status by name, good as long as service.stamp(name) is the same
-    rendered: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    #: rendered status and its ETag by name, good as long as service.stamp(name) is the same
+    rendered: dict[str, tuple[int, bytes, str]] = field(default_factory=dict)
     #: tasks that outlive the request which began them, held so that they are not collected
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     now: Callable[[], float] = time.time

@@ -82,18 +82,18 @@ async def status(request: Request, name: Name) -> Response:
     api = api_of(request)
     cached = api.rendered.get(name)
     if cached is not None and cached[0] == api.service.stamp(name):
-        return Response(cached[1], media_type=JSON)
+        return Response(cached[1], media_type=JSON, headers={"ETag": cached[2]})
     valid_name(name)
     # The stamp is read first: what changes while rendering then only costs rendering once more.
     stamp = api.service.stamp(name)
     current = api.service.status(name)
-    rendered = wire.dumps(wire.status_json(current))
+    rendered, etag = wire.dumps(wire.status_json(current)), f'"{current.deployment.revision}"'
     if current.replicas.available == current.replicas.ready:
         # Else an instance becomes available by mere time (min_ready), which moves no stamp.
         if len(api.rendered) >= _MOST_RENDERED:
             api.rendered.clear()
-        api.rendered[name] = (stamp, rendered)
-    return Response(rendered, media_type=JSON)
+        api.rendered[name] = (stamp, rendered, etag)
+    return Response(rendered, media_type=JSON, headers={"ETag": etag})
 
 
 async def list_deployments(

@@ -124,7 +124,8 @@ class StringMap:
 class Group:
     """An object of known fields, read as a patch: only what was given. null and, where allowed, "" are "not given".
 
-    make   turns the patch into a record, for entries of lists; such a group is read whole or not at all
+    make   turns the patch into a record, for entries of lists; such a group is read whole or not at all. Its
+           ValueError says what does not fit together
     """
 
     fields: Mapping[str, Field]
@@ -148,9 +149,13 @@ class Group:
             if value.get(key) in (None, ""):
                 issues[:] = [issue for issue in issues if issue.field != _join(path, key)]
                 issues.append(Issue(_join(path, key), "is required"))
-        if self.make is None:
-            return patch
-        return self.make(**patch) if len(issues) == before else UNREADABLE
+        if self.make is None or len(issues) > before:
+            return patch if self.make is None else UNREADABLE
+        try:
+            return self.make(**patch)
+        except ValueError as wrong:
+            issues.append(Issue(path, str(wrong)))
+            return UNREADABLE
 
     def _near(self, key: str) -> str:
         snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", key[:80]).lower().replace("-", "_")

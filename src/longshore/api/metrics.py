@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from longshore.api.service import Service
-from longshore.model import Health, Rollout, State
+from longshore.model import Health, Rollout, RolloutStatus, State, WaitingFor
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -56,7 +56,7 @@ class Metrics:
     def rollout_over(self, rollout: Rollout) -> None:
         kind = str(rollout.kind)
         self._rollouts.labels(kind, rollout.strategy, str(rollout.status)).inc()
-        if rollout.ended_at is not None:
+        if rollout.ended_at is not None and rollout.status is not RolloutStatus.cancelled:
             self._seconds.labels(kind).observe(max(0.0, rollout.ended_at - rollout.started_at))
 
     async def render(self) -> bytes:
@@ -74,16 +74,20 @@ class _Snapshot(Collector):
     def take(self, service: Service) -> None:
         states: Tally[str] = Tally({str(state): 0 for state in State})
         healths: Tally[str] = Tally({str(health): 0 for health in Health})
+        waiting: Tally[str] = Tally({str(what): 0 for what in WaitingFor})
         instances: Tally[str] = Tally(desired=0, ready=0, available=0)
         for name, state, health in _summaries(service):
             states[state] += 1
             healths[health] += 1
-            replicas = service.status(name).replicas
+            status = service.status(name)
+            waiting.update(str(request.waiting_for) for request in status.queue)
+            replicas = status.replicas
             instances.update(desired=replicas.desired, ready=replicas.ready, available=replicas.available)
         self._metrics = [
             _gauge("longshore_deployments", "Deployments by state.", "state", states),
             _gauge("longshore_deployments_health", "Deployments by health.", "health", healths),
             _gauge("longshore_instances", "Instances of all deployments: desired, ready, available.", "is", instances),
+            _gauge("longshore_waiting", "Requests that have not begun, by what they wait for.", "for", waiting),
         ]
 
     def collect(self) -> Iterator[Metric]:

@@ -121,7 +121,8 @@ async def _send_live(
         if told or (only is not None and message.rollout_id != only):
             continue
         await _send(socket, message)
-        if message.last and not follow:
+        # Of one that never began (seq 0) only who watches that one is told the last.
+        if message.last and not follow and (only is not None or message.seq):
             return
 
 

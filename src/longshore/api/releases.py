@@ -11,7 +11,7 @@ from starlette.responses import Response
 from longshore.api import wire
 from longshore.api.bodies import read_json
 from longshore.api.context import api_of
-from longshore.api.deployments import Name, valid_name
+from longshore.api.deployments import Name, existing, valid_name
 from longshore.api.problems import json_response
 from longshore.api.terms import terms_of
 from longshore.api.waiting import unless_stopping
@@ -30,21 +30,21 @@ async def releases(request: Request, name: Name) -> Response:
 
 async def pin(request: Request, name: Name, version: Version) -> Response:
     """Never prune this release, however old it gets."""
-    patch = await _body(request, "pin")
-    return _pinned(request, valid_name(name), version, patch.get("reason", ""))
+    patch = await _body(request, name, "pin")
+    return _pinned(request, name, version, patch.get("reason", ""))
 
 
 async def unpin(request: Request, name: Name, version: Version) -> Response:
     """Let this release be pruned as any other."""
-    await _body(request, "unpin")
-    return _pinned(request, valid_name(name), version, None)
+    await _body(request, name, "unpin")
+    return _pinned(request, name, version, None)
 
 
 async def prune(request: Request, name: Name) -> Response:
     """Remove now what is kept beyond the newest releases; never one that serves, is pinned or may be gone back to."""
     api = api_of(request)
-    patch = await _body(request, "prune")
-    pruning = api.service.prune(valid_name(name), patch.get("keep"), terms=terms_of(request))
+    patch = await _body(request, name, "prune")
+    pruning = api.service.prune(name, patch.get("keep"), terms=terms_of(request))
     removed = await unless_stopping(api, pruning)
     return json_response(
         {
@@ -60,8 +60,9 @@ def _pinned(request: Request, name: str, version: str, reason: str | None) -> Re
     return json_response(wire.release_json(release, service.deployment(name)))
 
 
-async def _body(request: Request, route: str) -> dict[str, Any]:
+async def _body(request: Request, name: str, route: str) -> dict[str, Any]:
+    existing(request, name)
     patch, issues = parse_small(route, await read_json(request, api_of(request).settings.max_body))
     if issues:
-        raise SpecInvalid(issues=issues)
+        raise SpecInvalid(issues=issues, deployment=name, operation=route)
     return patch

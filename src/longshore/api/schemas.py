@@ -90,6 +90,7 @@ KindName = Literal["deploy", "rollback", "restart", "scale", "change", "stop", "
 StatusName = Literal[
     "running", "paused", "unwinding", "committed", "succeeded", "unwound", "held", "stuck", "queued", "cancelled"
 ]
+WaitingForName = Literal["turn", "approval"]
 
 
 class Rollout(BaseModel):
@@ -101,6 +102,7 @@ class Rollout(BaseModel):
     previous_version: str
     strategy: StrategyLiteral
     status: StatusName
+    waiting_for: Annotated[WaitingForName | None, Field(description="of one that is queued")]
     requested_by: Annotated[str, Field(examples=["admin"])]
     approved_by: Annotated[str | None, Field(description="who else had to agree, and did")]
     start_time: Instant
@@ -149,7 +151,8 @@ class Waiting(BaseModel):
     requested_by: str
     since: Instant
     expires_at: Annotated[Instant, Field(description="when it is cancelled, if it has not begun")]
-    waiting_for: Literal["turn", "approval"]
+    waiting_for: WaitingForName
+    message: Annotated[str, Field(examples=["Waits for its turn behind the deploy of 1.4.2 of ci, at most 1h0m0s."])]
 
 
 class Status(BaseModel):

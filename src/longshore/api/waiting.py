@@ -19,7 +19,7 @@ from longshore.api.problems import json_response
 from longshore.api.terms import terms_of
 from longshore.api.wire import rollout_failure, rollout_json, step_json
 from longshore.errors import InternalError, Issue, SpecInvalid
-from longshore.model import Rollout
+from longshore.model import Rollout, WaitingFor
 from longshore.rollout.terms import Once, Terms
 
 T = TypeVar("T")
@@ -102,8 +102,8 @@ async def answer(request: Request, rollout_id: str, name: str, succeeded: Callab
     """Wait for the rollout and answer with what became of it; at once where `Prefer: respond-async` asks for that,
     or where somebody has to approve it first."""
     api = api_of(request)
-    if prefers_async(request) or api.service.awaits_approval(rollout_id):
-        rollout = api.service.rollout(name, rollout_id)
+    rollout = api.service.rollout(name, rollout_id)
+    if prefers_async(request) or rollout.waiting_for is WaitingFor.approval:
         headers = {"Location": f"/api/v1/deployments/{name}/rollouts/{rollout_id}"}
         if prefers_async(request):
             headers["Preference-Applied"] = "respond-async"

@@ -104,6 +104,7 @@ def rollout_json(rollout: Rollout, steps: Sequence[StepRecord], progress_pct: in
         "previous_version": rollout.previous_version or "",
         "strategy": rollout.strategy,
         "status": str(rollout.status),
+        "waiting_for": None if rollout.waiting_for is None else str(rollout.waiting_for),
         "requested_by": rollout.requested_by,
         "approved_by": rollout.approved_by,
         "start_time": instant(rollout.started_at),
@@ -246,6 +247,7 @@ def waiting_json(waiting: Waiting) -> Json:
         "since": instant(waiting.since),
         "expires_at": instant(waiting.expires_at),
         "waiting_for": str(waiting.waiting_for),
+        "message": waiting.message,
     }
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 from longshore.api.groups import Argv, Field, Group, ListOf, StringMap
@@ -23,8 +22,9 @@ from longshore.api.kinds import (
     check_http_url,
     check_inside,
 )
+from longshore.api.wire_canary import CANARY
 from longshore.errors import Issue
-from longshore.model import STRATEGY_NAMES, CanaryStep, Recreate
+from longshore.model import STRATEGY_NAMES, Recreate
 from longshore.rollout.request import Request
 from longshore.rollout.specs import FIXED
 
@@ -46,28 +46,6 @@ _POSITIVE = Duration(least=0.01)
 REPLICAS = Count(1, 1000)
 
 
-def _canary_steps(steps: list[CanaryStep]) -> tuple[CanaryStep, ...]:
-    weights = [step.weight for step in steps]
-    if any(later <= earlier for earlier, later in pairwise(weights)):
-        raise ValueError(f"weights must grow from step to step, not {', '.join(map(str, weights))}")
-    if weights[-1] != 100:
-        raise ValueError(f"the last weight must be 100, not {weights[-1]}: the new version ends with all the traffic")
-    return tuple(steps)
-
-
-_CANARY_STEP = Group(
-    {
-        "weight": Field(Count(1, 100), "Percent of the requests the new version gets.", 100),
-        "pause": Field(
-            Either(Duration(), (("manual", "manual"),)),
-            "How long it is watched at that weight; `manual` waits for promote or resume.",
-            "30s",
-        ),
-    },
-    require=("weight",),
-    make=CanaryStep,
-)
-
 _HEALTH_CHECK = Group(
     {
         "interval": Field(_POSITIVE, "Between two probes of an instance that serves.", "5s"),
@@ -82,25 +60,6 @@ _ROLLING = Group(
     {
         "max_surge": Field(CountOrPercent(1000), "Instances above `replicas` during the rollout, rounded up.", "25%"),
         "max_unavailable": Field(CountOrPercent(1000), "Instances that may be missing meanwhile, rounded down.", 0),
-    }
-)
-_ANALYSIS = Group(
-    {
-        "min_requests": Field(Count(1, 10**9), "Requests each side must have answered before it is judged.", 50),
-        "max_error_rate_increase": Field(Number(0, 100), "Percentage points the error rate may lie above.", 1.0),
-        "max_latency_ratio": Field(Number(1, 1000), "How many times the stable version's p95 latency is allowed.", 1.5),
-        "min_latency_increase": Field(Duration(), "Latency differences below this are noise.", "50ms"),
-    }
-)
-_CANARY = Group(
-    {
-        "steps": Field(
-            ListOf(_CANARY_STEP, least=1, make=_canary_steps),
-            "Growing weights; the last is 100.",
-            [{"weight": 10, "pause": "30s"}, {"weight": 100}],
-        ),
-        "analysis": Field(_ANALYSIS, "What the new version is held to, against the stable one in the same window."),
-        "sticky": Field(Flag(), "Keep each client on the version it met first (a cookie).", False),
     }
 )
 _RESOURCES = Group(
@@ -159,7 +118,7 @@ DEPLOY_FIELDS: dict[str, Field] = {
     ),
     "health_check": Field(_HEALTH_CHECK, "How an instance's health is asked for."),
     "rolling": Field(_ROLLING, "Bounds of a rolling rollout."),
-    "canary": Field(_CANARY, "Weights, pauses and limits of a canary rollout."),
+    "canary": Field(CANARY, "Weights, pauses, limits and checks of a canary rollout."),
     "blue_green": Field(
         Group({"keep_old": Field(Duration(), "How long the old set stays warm.", "1m0s")}), "Of a blue-green rollout."
     ),
@@ -244,8 +203,14 @@ CHANGE_FIELDS: dict[str, Field] = {
 }
 
 
+_ABSENT = object()
+
+
 def parse_change(body: object) -> Request:
-    """Read the merge patch of a change: null takes a field back to its default, a variable out of `configuration`."""
+    """Read the merge patch of a change: null takes a field back to its default, a variable out of `configuration`.
+
+    So does "" for what may be empty. Fields that are not known or not well-typed are issues, and in neither part.
+    """
     issues: list[Issue] = []
     given = body if isinstance(body, dict) else {}
     for name in sorted(FIXED & given.keys()):
@@ -260,17 +225,19 @@ def parse_change(body: object) -> Request:
     conflict = _conflict(patch)
     if "configuration" in patch:
         patch["configuration"] = {key: value for key, value in patch["configuration"].items() if value is not None}
-    dropped = frozenset(_nulls({key: value for key, value in given.items() if key not in CONFLICT_FIELDS}))
-    return Request(patch, tuple(issues), dropped, conflict)
+    return Request(patch, tuple(issues), frozenset(_dropped(CHANGE_FIELDS, given)), conflict)
 
 
-def _nulls(given: dict[str, Any], above: str = "") -> Iterator[str]:
-    """Dotted paths of what is null."""
-    for key, value in given.items():
-        if value is None:
-            yield f"{above}{key}"
-        elif isinstance(value, dict):
-            yield from _nulls(value, f"{above}{key}.")
+def _dropped(fields: Mapping[str, Field], given: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Dotted paths of the known fields, and variables, that are given as nothing."""
+    for name, known in fields.items():
+        value = given.get(name, _ABSENT)
+        if value is None or (value == "" and known.blank):
+            yield f"{above}{name}"
+        elif isinstance(known.kind, Group) and isinstance(value, dict):
+            yield from _dropped(known.kind.fields, value, f"{above}{name}.")
+        elif isinstance(known.kind, StringMap) and isinstance(value, dict):
+            yield from (f"{above}{name}.{key}" for key, text in value.items() if text is None)
 
 
 _ROLLBACK = Group(

@@ -10,6 +10,7 @@ from longshore.cli.output import on_terminal, paint, say, say_json, seconds, tab
 from longshore.cli.progress import outcome_line, shown_progress
 from longshore.cli.session import Session, in_session
 from longshore.cli.spec import read_spec, spec_options
+from longshore.cli.terms import change_options
 from longshore.cli.waiting import rollout_goes_on
 
 if TYPE_CHECKING:
@@ -21,9 +22,15 @@ if TYPE_CHECKING:
 @click.option("--no-wait", is_flag=True, help="Return as soon as the rollout began.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Stop waiting after so long; the rollout goes on.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key again deploys nothing again, for 24 h.")
+@change_options
 @in_session
 def deploy(
-    session: Session, no_wait: bool, timeout: float | None, idempotency_key: str | None, **given: Any
+    session: Session,
+    no_wait: bool,
+    timeout: float | None,
+    idempotency_key: str | None,
+    if_revision: int | None,
+    **given: Any,
 ) -> None:
     """Take a deployment to a version.
 
@@ -42,7 +49,12 @@ def deploy(
             shown_progress(f"{name} {version}", silent=session.json or no_wait) as on_progress,
         ):
             rollout = client.deploy(
-                spec, wait=not no_wait, timeout=timeout, idempotency_key=idempotency_key, on_progress=on_progress
+                spec,
+                wait=not no_wait,
+                timeout=timeout,
+                idempotency_key=idempotency_key,
+                on_progress=on_progress,
+                if_revision=if_revision,
             )
     if session.json:
         say_json(rollout.raw)

@@ -92,6 +92,7 @@ def _limited(error: ApiError) -> str:
 HINTS: dict[str, Callable[[ApiError], str]] = {
     "DEPLOYMENT_NOT_FOUND": lambda error: "`longshore list` shows what there is",
     "DEPLOYMENT_IN_PROGRESS": _in_progress,
+    "PRECONDITION_FAILED": lambda error: f"`longshore status {_name(error)}` shows what it is now, and its revision",
     "ARTIFACT_NOT_FOUND": lambda error: "the path is looked up where the manager runs, by the user it runs as",
     "DEPENDENCY_FAILED": lambda error: "`longshore list` shows the state of what it depends on",
     "HEALTH_CHECK_FAILED": _look,

@@ -74,6 +74,7 @@ def releases(session: Session, name: str) -> None:
             release.version,
             "serves" if release.current else "previous" if release.previous else "",
             release.state,
+            (release.pinned_reason or "yes") if release.pinned else "",
             when(release.created_at),
             when(release.healthy_at),
             size(release.size_bytes),
@@ -82,7 +83,7 @@ def releases(session: Session, name: str) -> None:
         ]
         for release in answer.releases
     ]
-    table(["version", "", "state", "created", "first healthy", "size", "strategy", "sha256"], rows)
+    table(["version", "", "state", "pinned", "created", "first healthy", "size", "strategy", "sha256"], rows)
 
 
 @click.command()

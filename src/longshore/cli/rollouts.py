@@ -7,6 +7,7 @@ import click
 from longshore.cli.output import on_terminal, say, say_json, seconds, table, when
 from longshore.cli.progress import outcome_line, show_line, shown_progress
 from longshore.cli.session import Session, in_session
+from longshore.cli.terms import change_options
 from longshore.cli.waiting import rollout_goes_on
 
 _rollout_argument = click.argument("rollout", required=False)
@@ -16,8 +17,11 @@ _rollout_argument = click.argument("rollout", required=False)
 @click.argument("name")
 @click.argument("version", required=False)
 @click.option("--timeout", type=float, metavar="SECONDS", help="Stop waiting after so long; the rollback goes on.")
+@change_options
 @in_session
-def rollback(session: Session, name: str, version: str | None, timeout: float | None) -> None:
+def rollback(
+    session: Session, name: str, version: str | None, timeout: float | None, if_revision: int | None
+) -> None:
     """Go back to VERSION, or to the one before that was healthy.
 
     A rollout in progress is aborted first. `longshore releases NAME` shows what can be gone back to.
@@ -27,7 +31,9 @@ def rollback(session: Session, name: str, version: str | None, timeout: float | 
         rollout_goes_on(name),
         shown_progress(f"{name} back to {version or 'the version before'}", silent=session.json) as on_progress,
     ):
-        result = client.rollback(name, version, on_progress=on_progress, timeout=timeout)
+        result = client.rollback(
+            name, version, on_progress=on_progress, timeout=timeout, if_revision=if_revision
+        )
     if session.json:
         say_json(result.raw)
     else:
@@ -103,28 +109,31 @@ def history(session: Session, name: str, limit: int, offset: int) -> None:
 @click.command()
 @click.argument("name")
 @_rollout_argument
+@change_options
 @in_session
-def pause(session: Session, name: str, rollout: str | None) -> None:
+def pause(session: Session, name: str, rollout: str | None, if_revision: int | None) -> None:
     """Hold a rollout before its next step."""
-    _control(session, "pause", name, rollout)
+    _control(session, "pause", name, rollout, if_revision)
 
 
 @click.command()
 @click.argument("name")
 @_rollout_argument
+@change_options
 @in_session
-def resume(session: Session, name: str, rollout: str | None) -> None:
+def resume(session: Session, name: str, rollout: str | None, if_revision: int | None) -> None:
     """Let a paused rollout go on."""
-    _control(session, "resume", name, rollout)
+    _control(session, "resume", name, rollout, if_revision)
 
 
 @click.command()
 @click.argument("name")
 @_rollout_argument
+@change_options
 @in_session
-def promote(session: Session, name: str, rollout: str | None) -> None:
+def promote(session: Session, name: str, rollout: str | None, if_revision: int | None) -> None:
     """Take a canary to its end without its remaining pauses."""
-    _control(session, "promote", name, rollout)
+    _control(session, "promote", name, rollout, if_revision)
 
 
 @click.command()
@@ -132,11 +141,14 @@ def promote(session: Session, name: str, rollout: str | None) -> None:
 @_rollout_argument
 @click.option("--reason", default="", help="Kept in the history.")
 @click.option("--no-wait", is_flag=True, help="Return as soon as the undoing began.")
+@change_options
 @in_session
-def abort(session: Session, name: str, rollout: str | None, reason: str, no_wait: bool) -> None:
+def abort(
+    session: Session, name: str, rollout: str | None, reason: str, no_wait: bool, if_revision: int | None
+) -> None:
     """Have a rollout undone, and wait until it is."""
     with session.client() as client, rollout_goes_on(name):
-        begun = client.abort(name, rollout, reason=reason)
+        begun = client.abort(name, rollout, reason=reason, if_revision=if_revision)
         if not no_wait and not begun.is_over:
             with shown_progress(f"{name}: undoing", silent=session.json) as on_progress:
                 begun = client.wait(name, begun.id, on_progress=on_progress)
@@ -154,10 +166,10 @@ def abort(session: Session, name: str, rollout: str | None, reason: str, no_wait
         click.get_current_context().exit(1)
 
 
-def _control(session: Session, verb: str, name: str, rollout: str | None) -> None:
+def _control(session: Session, verb: str, name: str, rollout: str | None, if_revision: int | None) -> None:
     with session.client() as client:
         verbs = {"pause": client.pause, "resume": client.resume, "promote": client.promote}
-        answer = verbs[verb](name, rollout)
+        answer = verbs[verb](name, rollout, if_revision=if_revision)
     if session.json:
         say_json(answer.raw)
     else:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from longshore import __version__
+from longshore.cli.controls import configure, pin, prune, start, stop, unpin
 from longshore.cli.copies import backup, restore
 from longshore.cli.deploy import deploy, plan, validate
 from longshore.cli.doctor import doctor
@@ -38,12 +39,18 @@ COMMANDS: dict[str, click.Command] = {
     "rollback": rollback,
     "restart": restart,
     "scale": scale,
+    "configure": configure,
+    "stop": stop,
+    "start": start,
     "delete": delete,
     "list": list_,
     "status": status,
     "health": health,
     "history": history,
     "releases": releases,
+    "pin": pin,
+    "unpin": unpin,
+    "prune": prune,
     "events": events,
     "logs": logs,
     "token": token,

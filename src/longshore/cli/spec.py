@@ -78,6 +78,32 @@ def read_spec(given: Mapping[str, Any], *, local: bool) -> dict[str, Any]:
     return make_absolute(spec, Path.cwd()) if local else spec
 
 
+def read_patch(
+    assignments: Sequence[str], unset: Sequence[str], env: Sequence[str], unset_env: Sequence[str]
+) -> dict[str, Any]:
+    """A merge patch (RFC 7396) from --set FIELD=VALUE, --unset FIELD, --env KEY=VALUE and --unset-env KEY.
+
+    Raises click.UsageError where nothing is given, one says the opposite of another, or a KEY=VALUE is malformed.
+    """
+    patch: dict[str, Any] = {}
+    named = [
+        *((path.split("."), None, "--unset") for path in unset),
+        *((["configuration", key], None, "--unset-env") for key in unset_env),
+        *((path.split("."), _value(value), "--set") for path, value in (_pair(text, "--set") for text in assignments)),
+        *((["configuration", key], value, "--env") for key, value in (_pair(text, "--env") for text in env)),
+    ]
+    seen: set[str] = set()
+    for path, value, option in named:
+        dotted = ".".join(path)
+        if dotted in seen:
+            raise click.UsageError(f"{option}: {dotted} is given twice")
+        seen.add(dotted)
+        assign(patch, path, value, option)
+    if not patch:
+        raise click.UsageError("say what is to change: --set, --unset, --env or --unset-env")
+    return patch
+
+
 def read_file(name: str, *, local: bool) -> dict[str, Any]:
     """A TOML or JSON file, told by its name, else by its first character."""
     try:
@@ -105,14 +131,14 @@ def make_absolute(spec: Mapping[str, Any], base: Path) -> dict[str, Any]:
     return done
 
 
-def assign(spec: dict[str, Any], path: Sequence[str], value: Any) -> None:
+def assign(spec: dict[str, Any], path: Sequence[str], value: Any, option: str = "--set") -> None:
     """Set a field by its dotted path, making the objects on the way."""
     *parents, last = path
     if not all(path):
-        raise click.UsageError(f"--set {'.'.join(path)}: a field is written like health_check.interval")
+        raise click.UsageError(f"{option} {'.'.join(path)}: a field is written like health_check.interval")
     at = spec
     for depth, part in enumerate(parents):
-        at[part] = at = dict(_object(at, part, f"--set {'.'.join(path[: depth + 1])}"))
+        at[part] = at = dict(_object(at, part, f"{option} {'.'.join(path[: depth + 1])}"))
     at[last] = value
 
 

@@ -58,7 +58,7 @@ def _last_rollout(client: Longshore, name: str) -> Rollout | None:
 def _probes_where_unwell(client: Longshore, found: Status) -> Health | None:
     from longshore.client import ApiError
 
-    if found.health == "healthy":
+    if found.health == "healthy" or found.stopped:
         return None
     with contextlib.suppress(ApiError):
         return client.health(found.name)
@@ -67,15 +67,18 @@ def _probes_where_unwell(client: Longshore, found: Status) -> Health | None:
 
 def _say_status(found: Status) -> None:
     replicas = found.replicas
-    say(f"{paint(found.name, bold=True)} {found.version}  {paint(found.state)}")
+    state = paint("stopped", "yellow") if found.stopped and not found.rollout_id else paint(found.state)
+    say(f"{paint(found.name, bold=True)} {found.version}  {state}")
     counts = f"{replicas.ready} of {replicas.desired} ready, {replicas.available} available"
     facts(
         {
+            "stopped": f"nothing runs: longshore start {found.name}" if found.stopped else "",
             "health": f"{paint(found.health)}  {counts}, {replicas.updated} on the newest release",
             "strategy": found.strategy,
             "before": found.previous_version,
             "port": str(found.port or ""),
             "environment": found.environment,
+            "revision": str(found.revision or ""),
             "updated": when(found.last_updated),
             "configuration": "  ".join(f"{key}={value}" for key, value in sorted(found.configuration.items())),
         },

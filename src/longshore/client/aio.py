@@ -63,6 +63,7 @@ class AsyncLongshore:
         idempotency_key: str | None = None,
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
+        if_revision: int | None = None,
         **fields: Any,
     ) -> r.Rollout:
         """Take a deployment to a version, and answer when it serves and the old one may be removed.
@@ -72,6 +73,8 @@ class AsyncLongshore:
         idempotency_key   None makes one up. The same key again answers with the same rollout, for 24 h
         on_progress       called with each message of the rollout
         timeout           seconds to wait at most, else WaitTimeout; the rollout goes on. None: until it is over
+        if_revision       PreconditionFailed unless the deployment is at that revision of its status; None: whatever it
+                          is at. Every changing method takes it.
 
         A lost connection or a restart of the manager does not lose the outcome. Raises, besides what every method
         raises, the error of a rollout that failed, such as HealthCheckFailed: its `details` have `operation` (the
@@ -83,6 +86,7 @@ class AsyncLongshore:
             key=idempotency_key,
             timeout=timeout,
             patience_s=self._patience,
+            if_revision=if_revision,
         )
         return await self._carrier.run(flow, on_progress)
 
@@ -93,12 +97,15 @@ class AsyncLongshore:
         *,
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
+        if_revision: int | None = None,
     ) -> r.RollbackResult:
         """Go back to a kept release: `version`, or None for the one before that was healthy.
 
         Raises BackupNotFound where there is none, RollbackFailed where what served before serves on.
         """
-        flow = rollouts.rollback(name, version or "", timeout=timeout, patience_s=self._patience)
+        flow = rollouts.rollback(
+            name, version or "", timeout=timeout, patience_s=self._patience, if_revision=if_revision
+        )
         return await self._carrier.run(flow, on_progress)
 
     async def wait(
@@ -116,21 +123,23 @@ class AsyncLongshore:
         """
         return self._iterate(watching.watch(name, rollout, after, self._patience))
 
-    async def pause(self, name: str, rollout: str | None = None) -> r.Rollout:
+    async def pause(self, name: str, rollout: str | None = None, *, if_revision: int | None = None) -> r.Rollout:
         """Hold a rollout before its next step. rollout: None is the one in progress."""
-        return await self._carrier.run(calls.control(name, rollout, "pause"))
+        return await self._carrier.run(calls.control(name, rollout, "pause", if_revision=if_revision))
 
-    async def resume(self, name: str, rollout: str | None = None) -> r.Rollout:
+    async def resume(self, name: str, rollout: str | None = None, *, if_revision: int | None = None) -> r.Rollout:
         """Let a paused rollout go on."""
-        return await self._carrier.run(calls.control(name, rollout, "resume"))
+        return await self._carrier.run(calls.control(name, rollout, "resume", if_revision=if_revision))
 
-    async def promote(self, name: str, rollout: str | None = None) -> r.Rollout:
+    async def promote(self, name: str, rollout: str | None = None, *, if_revision: int | None = None) -> r.Rollout:
         """Take a canary to its end without its remaining pauses."""
-        return await self._carrier.run(calls.control(name, rollout, "promote"))
+        return await self._carrier.run(calls.control(name, rollout, "promote", if_revision=if_revision))
 
-    async def abort(self, name: str, rollout: str | None = None, *, reason: str = "") -> r.Rollout:
+    async def abort(
+        self, name: str, rollout: str | None = None, *, reason: str = "", if_revision: int | None = None
+    ) -> r.Rollout:
         """Have a rollout undone. Answers when that has begun; `wait` tells how it ended."""
-        return await self._carrier.run(calls.control(name, rollout, "abort", reason))
+        return await self._carrier.run(calls.control(name, rollout, "abort", reason, if_revision))
 
     async def restart(
         self,
@@ -139,10 +148,10 @@ class AsyncLongshore:
         wait: bool = True,
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
+        if_revision: int | None = None,
     ) -> r.Rollout:
-        """Roll out the release that serves once more, by its strategy."""
-        flow = rollouts.change(name, "restart", None, wait=wait, timeout=timeout, patience_s=self._patience)
-        return await self._carrier.run(flow, on_progress)
+        """Replace every instance by a new one of the release that serves, a few at a time."""
+        return await self._roll(name, "restart", None, wait, on_progress, timeout, if_revision)
 
     async def scale(
         self,
@@ -152,15 +161,69 @@ class AsyncLongshore:
         wait: bool = True,
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
+        if_revision: int | None = None,
     ) -> r.Rollout:
         """Change the number of instances of the release that serves."""
-        body = {"replicas": replicas}
-        flow = rollouts.change(name, "scale", body, wait=wait, timeout=timeout, patience_s=self._patience)
-        return await self._carrier.run(flow, on_progress)
+        return await self._roll(name, "scale", {"replicas": replicas}, wait, on_progress, timeout, if_revision)
 
-    async def delete(self, name: str, *, keep_files: bool = False) -> r.Deleted:
+    async def stop(
+        self,
+        name: str,
+        *,
+        wait: bool = True,
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+        if_revision: int | None = None,
+    ) -> r.Rollout:
+        """Stop every instance: clients get 503 until the next start, deploy or rollback."""
+        return await self._roll(name, "stop", None, wait, on_progress, timeout, if_revision)
+
+    async def start(
+        self,
+        name: str,
+        *,
+        wait: bool = True,
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+        if_revision: int | None = None,
+    ) -> r.Rollout:
+        """Start what was stopped, as it was."""
+        return await self._roll(name, "start", None, wait, on_progress, timeout, if_revision)
+
+    async def configure(
+        self,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        wait: bool = True,
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+        if_revision: int | None = None,
+    ) -> r.Rollout:
+        """Change fields of what serves without a new artifact: a release of its own, of the same files.
+
+        patch   a merge patch (RFC 7396): None takes a field back to its default, or a variable out of `configuration`
+        """
+        return await self._roll(name, "", patch, wait, on_progress, timeout, if_revision)
+
+    async def pin(self, name: str, version: str, *, reason: str = "", if_revision: int | None = None) -> r.Release:
+        """Never prune that release. Raises BackupNotFound where it is not kept."""
+        return await self._carrier.run(calls.pin(name, version, "pin", reason, if_revision))
+
+    async def unpin(self, name: str, version: str, *, if_revision: int | None = None) -> r.Release:
+        """Let that release be pruned as any other."""
+        return await self._carrier.run(calls.pin(name, version, "unpin", "", if_revision))
+
+    async def prune(self, name: str, *, keep: int | None = None, if_revision: int | None = None) -> r.Pruned:
+        """Remove releases beyond the newest `keep` now, but for those in use, pinned or gone back to.
+
+        keep   None: as many as the manager keeps
+        """
+        return await self._carrier.run(calls.prune(name, keep, if_revision))
+
+    async def delete(self, name: str, *, keep_files: bool = False, if_revision: int | None = None) -> r.Deleted:
         """Stop a deployment and forget it; its releases too, unless `keep_files`."""
-        return await self._carrier.run(calls.delete(name, keep_files))
+        return await self._carrier.run(calls.delete(name, keep_files, if_revision))
 
     # ------------------------------------------------------------------------------------------- before a rollout
 
@@ -226,6 +289,21 @@ class AsyncLongshore:
         return self._iterate(calls.follow_logs(name, instance, tail))
 
     # --- private
+
+    async def _roll(
+        self,
+        name: str,
+        verb: str,
+        body: Mapping[str, Any] | None,
+        wait: bool,
+        on_progress: OnProgress | None,
+        timeout: float | None,
+        if_revision: int | None,
+    ) -> r.Rollout:
+        flow = rollouts.change(
+            name, verb, body, wait=wait, timeout=timeout, patience_s=self._patience, if_revision=if_revision
+        )
+        return await self._carrier.run(flow, on_progress)
 
     def _iterate(self, flow: Flow[None]) -> AsyncIterator[Any]:
         return self._carrier.iterate(Stepper(flow))

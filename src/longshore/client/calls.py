@@ -98,20 +98,44 @@ def open_rollout(name: str) -> Flow[results.Rollout]:
     return page.rollouts[0]
 
 
-def control(name: str, rollout_id: str | None, verb: str, reason: str = "") -> Flow[results.Rollout]:
+def at_revision(revision: int | None) -> dict[str, str]:
+    """The header that has a change refused unless the deployment is at this revision; None: it is not asked."""
+    return {} if revision is None else {"If-Match": f'"{revision}"'}
+
+
+def control(
+    name: str, rollout_id: str | None, verb: str, reason: str = "", if_revision: int | None = None
+) -> Flow[results.Rollout]:
     """pause, resume, promote or abort a rollout; None is the one in progress."""
     chosen = rollout_id or (yield from open_rollout(name)).id
     body = {"reason": reason} if reason else None
     # An abort is answered when everything is undone, and draining takes as long as it takes.
     timeout = None if verb == "abort" else ANSWER_TIMEOUT
-    answer = yield from send(Request("POST", path_of(name, "rollouts", chosen, verb), json=body, timeout=timeout))
+    path, headers = path_of(name, "rollouts", chosen, verb), at_revision(if_revision)
+    answer = yield from send(Request("POST", path, json=body, headers=headers, timeout=timeout))
     return decode(results.Rollout, answer)
 
 
-def delete(name: str, keep_files: bool) -> Flow[results.Deleted]:
+def delete(name: str, keep_files: bool, if_revision: int | None = None) -> Flow[results.Deleted]:
     params = {"keep_files": "true"} if keep_files else {}
     # Stopping instances takes as long as they take to drain.
-    return decode(results.Deleted, (yield from send(Request("DELETE", path_of(name), params, timeout=None))))
+    request = Request("DELETE", path_of(name), params, headers=at_revision(if_revision), timeout=None)
+    return decode(results.Deleted, (yield from send(request)))
+
+
+def pin(name: str, version: str, verb: str, reason: str, if_revision: int | None) -> Flow[results.Release]:
+    """pin or unpin a release."""
+    path, body = path_of(name, "releases", version, verb), {"reason": reason} if reason else None
+    return decode(
+        results.Release, (yield from send(Request("POST", path, json=body, headers=at_revision(if_revision))))
+    )
+
+
+def prune(name: str, keep: int | None, if_revision: int | None) -> Flow[results.Pruned]:
+    body = None if keep is None else {"keep": keep}
+    # Removing files takes as long as the disk takes.
+    request = Request("POST", path_of(name, "prune"), json=body, headers=at_revision(if_revision), timeout=None)
+    return decode(results.Pruned, (yield from send(request)))
 
 
 def follow_logs(name: str, instance: str | None, tail: int) -> Flow[None]:

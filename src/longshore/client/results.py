@@ -76,7 +76,7 @@ class Rollout(Result):
     deployment: str = ""
     #: 1, 2, 3 … within the deployment
     number: int = 0
-    #: deploy | rollback
+    #: deploy | rollback | restart | scale | change | stop | start
     kind: str = "deploy"
     strategy: str = ""
     #: running | paused | unwinding | committed | succeeded | unwound | held | stuck
@@ -147,6 +147,10 @@ class Status(Result):
     port: int | None = None
     #: the rollout in progress
     rollout_id: str | None = None
+    #: what `if_revision` of a changing method is compared with
+    revision: int = 0
+    #: nothing runs until it is started, deployed or rolled back
+    stopped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,7 +255,7 @@ class Health(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Release:
+class Release(Result):
     """One version of a deployment. state: fetching | kept | pruned."""
 
     version: str
@@ -266,11 +270,23 @@ class Release:
     #: it served before, and is what a rollback goes to
     previous: bool = False
     strategy: str = ""
+    #: it is never pruned
+    pinned: bool = False
+    #: why, where somebody said so
+    pinned_reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Releases(Result):
     releases: tuple[Release, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned(Result):
+    """removed: versions, newest first."""
+
+    removed: tuple[str, ...] = ()
+    freed_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
 
-from longshore.client.calls import ROOT, checked, get, path_of
+from longshore.client.calls import ROOT, at_revision, checked, get, path_of
 from longshore.client.decode import decode
 from longshore.client.effects import Emit, Flow, Pause, Reply, Request
 from longshore.client.errors import (
@@ -31,18 +31,26 @@ POLL_FIRST = 0.05
 
 
 def deploy(
-    spec: Mapping[str, Any], *, wait: bool, key: str | None, timeout: float | None, patience_s: float
+    spec: Mapping[str, Any],
+    *,
+    wait: bool,
+    key: str | None,
+    timeout: float | None,
+    patience_s: float,
+    if_revision: int | None = None,
 ) -> Flow[Rollout]:
     """POST the deployment, and wait for its outcome. Emits Progress."""
-    request = _starting(ROOT, spec, key, timeout)
+    request = _starting("POST", ROOT, spec, key, timeout, if_revision)
     reply = yield from _send_again_if_lost(request, patience_s)
     name = str(spec.get("name", ""))
     return (yield from _outcome(name, request, reply, wait=wait, timeout=timeout, patience_s=patience_s))
 
 
-def rollback(name: str, version: str, *, timeout: float | None, patience_s: float) -> Flow[RollbackResult]:
+def rollback(
+    name: str, version: str, *, timeout: float | None, patience_s: float, if_revision: int | None = None
+) -> Flow[RollbackResult]:
     """Emits Progress where the manager answers before the rollback is over."""
-    request = _starting(path_of(name, "rollback"), {"version": version}, None, timeout)
+    request = _starting("POST", path_of(name, "rollback"), {"version": version}, None, timeout, if_revision)
     reply = yield from _send_again_if_lost(request, patience_s)
     if reply.status != 202:
         return decode(RollbackResult, checked(request, reply))
@@ -55,10 +63,18 @@ def rollback(name: str, version: str, *, timeout: float | None, patience_s: floa
 
 
 def change(
-    name: str, verb: str, body: Mapping[str, Any] | None, *, wait: bool, timeout: float | None, patience_s: float
+    name: str,
+    verb: str,
+    body: Mapping[str, Any] | None,
+    *,
+    wait: bool,
+    timeout: float | None,
+    patience_s: float,
+    if_revision: int | None = None,
 ) -> Flow[Rollout]:
-    """restart or scale: a rollout of the release that serves. Emits Progress."""
-    request = _starting(path_of(name, verb), body, None, timeout)
+    """restart, scale, stop, start; "" is the merge patch of a change. A rollout of what serves. Emits Progress."""
+    method, path = ("POST", path_of(name, verb)) if verb else ("PATCH", path_of(name))
+    request = _starting(method, path, body, None, timeout, if_revision)
     reply = yield from _send_again_if_lost(request, patience_s)
     return (yield from _outcome(name, request, reply, wait=wait, timeout=timeout, patience_s=patience_s))
 
@@ -108,9 +124,16 @@ def failure_of(rollout: Rollout) -> ApiError:
     return api_error(rollout.error.code, rollout.error.message, {**details, **rollout.error.details})
 
 
-def _starting(path: str, body: Mapping[str, Any] | None, key: str | None, timeout: float | None) -> Request:
-    headers = {"Prefer": "respond-async", "Idempotency-Key": key or str(uuid4())}
-    return Request("POST", path, json=body, headers=headers, timeout=timeout)
+def _starting(
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None,
+    key: str | None,
+    timeout: float | None,
+    if_revision: int | None,
+) -> Request:
+    headers = {"Prefer": "respond-async", "Idempotency-Key": key or str(uuid4()), **at_revision(if_revision)}
+    return Request(method, path, json=body, headers=headers, timeout=timeout)
 
 
 def _send_again_if_lost(request: Request, patience_s: float) -> Flow[Reply]:

@@ -93,6 +93,13 @@ class Ledger:
             if self._outcome[row] != ok
         ]
 
+    def latencies(self) -> dict[str, list[float]]:
+        """Kind → seconds of each request of that kind, failed ones too, in the order in which they ended."""
+        found: dict[int, list[float]] = {}
+        for took, kind in zip(self._took, self._kind, strict=True):
+            found.setdefault(kind, []).append(took)
+        return {self._texts[kind]: seconds for kind, seconds in found.items()}
+
     def summary(self, first: int = 0, end: int | None = None) -> Summary:
         """Rows `first` up to, not including, `end`."""
         rows = slice(first, len(self) if end is None else end)

@@ -89,7 +89,7 @@ class Manager:
             return False
         try:
             async with AsyncLongshore(data_dir=self.data_dir, patience=0) as client:
-                await client.list(limit=1)
+                await client.ready()
         except ClientError:
             return False
         return True

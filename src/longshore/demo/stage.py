@@ -65,7 +65,10 @@ class Stage:
             "replicas": 3,
             "health_check": {"interval": "1s", "timeout": "1s", "deadline": "15s", "healthy_threshold": 1},
             "rolling": {"max_surge": 1, "max_unavailable": 0},
-            "canary": {"steps": [{"weight": w, "pause": "1s"} for w in (5, 25, 50, 100)]},
+            "canary": {
+                "steps": [{"weight": w, "pause": "1s"} for w in (5, 25, 50, 100)],
+                "analysis": {"on_inconclusive": "continue"},
+            },
             "blue_green": {"keep_old": "60s"},
             "drain_timeout": "20s",
             "stop_timeout": "5s",

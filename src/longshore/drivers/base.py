@@ -120,6 +120,12 @@ class Driver(Protocol):
     async def ports(self, handle: Handle) -> frozenset[int]:
         """TCP ports that the instance (any process of it) listens on; empty where that cannot be told."""
 
+    async def stranger(self, handle: Handle, port: int) -> str:
+        """Who else than the instance answers on this port of the loopback, in words, such as "nc (pid 4711)".
+
+        "" where nobody does, or where that cannot be told.
+        """
+
     def logs(self, log: Path, lines: int) -> list[str]:
         """The last lines of an instance's output, without line ends; undecodable bytes replaced."""
 

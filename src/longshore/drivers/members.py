@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from longshore.drivers.identity import Stat, read_stat, uptime
+from longshore.drivers.listeners import LISTEN, sockets
 
-#: state LISTEN in /proc/net/tcp (include/net/tcp_states.h)
-LISTEN = b"0A"
 #: looks at a young process whose environment cannot be read yet, seconds between them, and seconds it counts as young
 EXEC_ROUNDS, EXEC_PAUSE_S, YOUNG_S = 20, 0.01, 5.0
 
@@ -103,7 +102,7 @@ def marked(prefix: bytes) -> Iterator[tuple[Stat, str]]:
 def listening(pids: Iterable[int]) -> frozenset[int]:
     """TCP ports (IPv4 and IPv6) that any of these processes listens on; they share one network namespace."""
     pids = list(pids)
-    inodes = {inode for pid in pids for inode in _sockets(pid)}
+    inodes = {inode for pid in pids for inode in sockets(pid) or ()}
     ports: set[int] = set()
     for table in ("tcp", "tcp6"):
         for pid in pids:
@@ -133,18 +132,3 @@ def _in_exec(stat: Stat, block: bytes) -> bool:
     """Whether a process may be one of ours in the middle of its exec: the kernel closes descriptors, by which the
     starter knows that it worked, shortly before the new environment can be read (fs/exec.c, fs/binfmt_elf.c)."""
     return not block.strip(b"\0") and not stat.dead and stat.sid == stat.pid and uptime(stat.start_time) < YOUNG_S
-
-
-def _sockets(pid: int) -> Iterator[bytes]:
-    directory = f"/proc/{pid}/fd"
-    try:
-        names = os.listdir(directory)  # noqa: PTH208
-    except OSError:
-        return
-    for name in names:
-        try:
-            target = os.readlink(f"{directory}/{name}")  # noqa: PTH115
-        except OSError:
-            continue
-        if target.startswith("socket:["):
-            yield target[8:-1].encode()

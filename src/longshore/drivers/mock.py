@@ -86,6 +86,8 @@ class MockWorld:
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock: Clock = clock or SystemClock()
         self.scripts: dict[str, Script] = {}
+        #: port → who has taken it from the instance that was given it
+        self.strangers: dict[int, str] = {}
         self.instances: dict[str, MockInstance] = {}
         self.history: list[Sample] = [Sample(self.clock.now(), {})]
         self.starts = 0
@@ -331,6 +333,9 @@ class MockDriver:
         found = self.world.find(handle)
         ready = found is not None and found.launch.port is not None and self.world.ready(handle)
         return frozenset({found.launch.port} if ready and found is not None and found.launch.port else ())
+
+    async def stranger(self, handle: Handle, port: int) -> str:
+        return self.world.strangers.get(port, "")
 
     def logs(self, log: Path, lines: int) -> list[str]:
         return self.world.read(log)[-lines:] if lines > 0 else []

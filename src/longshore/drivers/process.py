@@ -22,6 +22,7 @@ from longshore.drivers import cgroups, logs
 from longshore.drivers.base import DriverError, Exit, Fingerprint, Handle, Inspection, Launch, Stopped
 from longshore.drivers.exits import Exits
 from longshore.drivers.identity import Stat, all_ended, boot_id, lacks, read_stat, send, uptime
+from longshore.drivers.listeners import stranger
 from longshore.drivers.members import Circle, listening, marked, members
 from longshore.drivers.spawn import Program, argv_of, spawn, user_of
 from longshore.errors import LeaseLost
@@ -143,6 +144,14 @@ class ProcessDriver:
             return frozenset()
         found = await self._members(self._circle(handle, trust_session=_exists(handle)), handle)
         return await asyncio.to_thread(listening, [stat.pid for stat in found])
+
+    async def stranger(self, handle: Handle, port: int) -> str:
+        # The leader alone, first: mostly it is the one, and to find the others costs a look at every process.
+        leader = [handle["pid"]] if _exists(handle) else []
+        if not (found := await asyncio.to_thread(stranger, port, leader)) or handle["boot_id"] != boot_id():
+            return found
+        circle = await self._members(self._circle(handle, trust_session=_exists(handle)), handle)
+        return await asyncio.to_thread(stranger, port, [stat.pid for stat in circle])
 
     def logs(self, log: Path, lines: int) -> list[str]:
         return logs.tail(log, lines)

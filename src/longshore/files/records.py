@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from longshore.disk import FilesError, write_durably
+from longshore.disk import FilesError, make_directory, write_durably
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Records:
         return ReleaseFacts(noted["sha256"], noted["size_bytes"], tuple(noted["shared_paths"]))
 
     def note_release(self, version: str, facts: ReleaseFacts) -> None:
-        self._releases.mkdir(exist_ok=True)
+        make_directory(self._releases)
         write_durably(self._releases / f"{version}.json", json.dumps(asdict(facts)))
 
     def forget_release(self, version: str) -> None:

@@ -6,18 +6,23 @@ import hashlib
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from longshore.artifacts.directory import Listing
+from longshore.disk import FilesError
 
 
-def copy_as_is(source: Path, destination: Path, top: Path) -> None:
+def copy_as_is(source: Path, destination: Path, top: Path, stop: Callable[[], bool] = bool) -> None:
     """Copy a file, link or directory with its modes, times and (as root) owners. What vanishes meanwhile is left out.
 
     top      the tree that is copied: a relative link that leads out of it would lead elsewhere from the copy, so it is
              made absolute. Sockets, fifos and devices are left out: they are nothing without the process behind them.
+    stop     asked at every entry; where it says True nobody waits for the copy, and FilesError is raised
     Raises   OSError.
     """
+    if stop():
+        raise FilesError("copying was stopped")
     try:
         mode = source.lstat().st_mode
         if stat.S_ISLNK(mode):
@@ -25,7 +30,7 @@ def copy_as_is(source: Path, destination: Path, top: Path) -> None:
         elif stat.S_ISDIR(mode):
             destination.mkdir(mode=0o700)
             for name in sorted(os.listdir(source)):  # noqa: PTH208 - pathlib would build a path only to take its name
-                copy_as_is(source / name, destination / name, top)
+                copy_as_is(source / name, destination / name, top, stop)
         elif stat.S_ISREG(mode):
             shutil.copyfile(source, destination, follow_symlinks=False)
         else:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -138,22 +138,28 @@ class WorkingDirectory:
                 self._publish(place, version, facts)
             return Unpacked(path, sha256, facts.size_bytes)
 
-    def copy_release(self, source: str, version: str, owner: tuple[int, int] | None) -> Unpacked:
-        """Make `releases/VERSION` a copy of a complete release as it stands, links into `shared` included.
+    def copy_release(
+        self, source: str, version: str, owner: tuple[int, int] | None, stop: Callable[[], bool] = bool
+    ) -> Unpacked:
+        """Make `releases/VERSION` a copy of a complete release as it stands: with the links into `shared`, and with
+        what the application has written beside its files.
 
+        stop      asked at every entry; where it says True nobody waits for the copy, and FilesError is raised
         Complete or not at all; harmless when it is there already. Raises FilesError, also where it would not fit.
         """
         path, origin = self._release_path(version), self._release_path(source)
         with explained(self.path):
-            if kept := self.release(version):
-                return kept
-            facts = self._records.release(source)
+            facts, made = self._records.release(source), self._records.release(version)
             if facts is None or not origin.is_dir():
                 raise FilesError(f"{str(origin)!r} is no complete release: somebody has deleted it")
+            if os.path.lexists(path):
+                if made is None or (made.sha256, made.shared_paths) != (facts.sha256, facts.shared_paths):
+                    raise FilesError(f"{str(path)!r} is there already, and no copy of release {source}: move it away")
+                return Unpacked(path, made.sha256, made.size_bytes)
             self._check_room(size_of(origin), f"release {source}")
             with staging(self.releases, version) as place:
                 for name in sorted(entry.name for entry in origin.iterdir()):
-                    copy_as_is(origin / name, place / name, self.path)
+                    copy_as_is(origin / name, place / name, self.path, stop)
                 if owner is not None:
                     chown_tree(place, owner)
                 sync_tree(place)
@@ -175,6 +181,12 @@ class WorkingDirectory:
                 return []
             names = sorted(place.name for place in self.releases.iterdir() if VERSION.fullmatch(place.name))
         return [name for name in names if self.release(name)]
+
+    def places(self) -> set[str]:
+        """The versions whose place in `releases` is taken, by a complete release or by anything else."""
+        with explained(self.releases):
+            found = self.releases.iterdir() if self.releases.is_dir() else ()
+            return {place.name for place in found if VERSION.fullmatch(place.name)}
 
     def remove_release(self, version: str) -> None:
         """Delete a release; harmless if it is absent. Raises FilesError for the one `current` leads to."""

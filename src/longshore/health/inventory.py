@@ -27,6 +27,8 @@ class Inventory:
             instances.setdefault(instance.deployment, []).append(instance)
         self.deployments = self._store.deployments()
         self._instances = instances
+        names = {deployment.name for deployment in self.deployments}
+        self._specs = {name: known for name, known in self._specs.items() if name in names}
         self._seen = seen  # last: what could not be read is read the next time
         return True
 

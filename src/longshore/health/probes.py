@@ -95,7 +95,7 @@ async def probe(check: Check) -> ProbeResult:
     except TimeoutError:
         ok, answer = False, f"no answer within {check.timeout_s:g} s"
     except Exception as error:  # a probe has no failure but "unhealthy"
-        ok, answer = False, _reason(error)
+        ok, answer = False, reason_of(error)
     duration = time.perf_counter() - started
     head, colon, rest = answer.partition(": ")
     return ProbeResult(ok, f"{check} → {head} in {duration * 1000:.0f} ms{colon}{rest}", duration)
@@ -233,7 +233,7 @@ async def _alive(check: Check) -> tuple[bool, str]:
 
 async def _get(url: str) -> tuple[bool, str]:
     body = b""
-    async with _client().stream("GET", url) as response:
+    async with http_client().stream("GET", url) as response:
         async for block in response.aiter_raw(8192):
             body += block
             if len(body) >= MAX_BODY:
@@ -248,7 +248,8 @@ async def _get(url: str) -> tuple[bool, str]:
 _CLIENTS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncClient] = weakref.WeakKeyDictionary()
 
 
-def _client() -> httpx2.AsyncClient:
+def http_client() -> httpx2.AsyncClient:
+    """For one question on a connection of its own; without bounds in time."""
     loop = asyncio.get_running_loop()
     if (client := _CLIENTS.get(loop)) is None:
         client = httpx2.AsyncClient(
@@ -267,7 +268,7 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The lowest-level reason: httpx wraps what the system said."""
     found: BaseException = error
     while (inner := found.__cause__ or found.__context__) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from longshore.clock import Clock
@@ -26,6 +27,10 @@ class NotReady(Exception):
     def __init__(self, message: str, cause: str) -> None:
         super().__init__(message)
         self.cause = cause
+
+
+class PortTaken(NotReady):
+    """Somebody else listens on the port that the instance was given: on another one it may well become ready."""
 
 
 class Prober(Protocol):
@@ -64,6 +69,8 @@ class Readiness:
     async def await_ready(self, id: str, spec: Spec | None = None, *, successes: int | None = None) -> None:
         """Wait until it is ready. Raises NotReady, saying why, when it ends or its deadline passes before.
 
+        PortTaken where somebody else has its port: that one may have answered for it.
+
         successes   probes in a row that make it so, where that is not the spec's healthy_threshold
         """
         instance = self._store.instance(id)
@@ -79,16 +86,11 @@ class Readiness:
             alive=lambda: driver.exited(handle),
             clock=self._clock,
         )
-        ports = await driver.ports(handle) if instance.port is not None else frozenset()
-        if result.ready and await self.ended(id):
-            # A child it left behind may have answered before its own end was noticed.
-            raise await self._not_ready(instance, spec, result, ports)
-        if result.ready and ports and instance.port not in ports:
-            raise NotReady(
-                f"Port {instance.port} of instance {id} is answered by another process: {_listening(ports)}.", ""
-            )
-        if not result.ready:
-            raise await self._not_ready(instance, spec, result, ports)
+        # A child it left behind may have answered before its own end was noticed.
+        if not result.ready or await self.ended(id):
+            raise await self._not_ready(instance, spec, result)
+        if taker := await self._stranger(instance, spec):
+            raise PortTaken(f"Port {instance.port} of instance {id} is not its own: {taker} answers there.", "")
         self._board.mark(id, spec.name, ready=True, message=result.reason)
 
     async def await_steady(self, id: str, spec: Spec) -> None:
@@ -126,6 +128,15 @@ class Readiness:
     async def probe(self, check: Check) -> ProbeResult:
         """Ask once; what went wrong is in the result."""
         return await self._prober.probe(check)
+
+    async def probe_instance(self, instance: Instance, spec: Spec) -> ProbeResult:
+        """As probe(). Who has just become healthy is looked at, too: it may be somebody else who answers."""
+        result = await self._prober.probe(self.check(instance, spec))
+        if result.ok and self._board.of(instance.id).ready is False:
+            taker = await self._stranger(instance, spec)
+            if taker:
+                return replace(result, ok=False, message=f"port {instance.port} is not its own: {taker} answers there")
+        return result
 
     def check(self, instance: Instance, spec: Spec) -> Check:
         """How this instance's health is asked for."""
@@ -190,26 +201,42 @@ class Readiness:
 
     # ------------------------------------------------------------------------------------------------- private
 
-    async def _not_ready(self, instance: Instance, spec: Spec, result: ReadyResult, ports: frozenset[int]) -> NotReady:
-        """What a person needs to know: did it end, listen elsewhere, not listen, or answer wrongly?"""
+    async def _stranger(self, instance: Instance, spec: Spec) -> str:
+        if instance.port is None or instance.handle is None:
+            return ""
+        return await self._driver_of(spec.environment).stranger(instance.handle, instance.port)
+
+    async def _not_ready(self, instance: Instance, spec: Spec, result: ReadyResult) -> NotReady:
+        """What a person needs to know: did it end, is its port taken, what does it do instead of being ready?"""
         driver = self._driver_of(spec.environment)
         lines = self._fleet.log_lines(instance, spec, LOG_LINES)
         log = mask_text("\n".join(lines), spec.configuration) or "its log is empty"
         who = f"Instance {instance.id} of version {spec.version}"
         assert instance.handle is not None
-        inspection = await driver.inspect(instance.handle)
-        if inspection.state == "exited":
-            return NotReady(f"{who} ended before it was ready: {self._ending(instance, inspection)}", log)
+        inspection, taker = await driver.inspect(instance.handle), await self._stranger(instance, spec)
         within = f"was not ready within {format_duration(spec.health_check.deadline)}"
-        if instance.port is not None and ports and instance.port not in ports:
-            return NotReady(
-                f"{who} {within}: {_listening(ports)}, but was given port {instance.port} in PORT, which it ignores. "
-                "Make it listen on $PORT.",
-                log,
-            )
-        if instance.port is not None and not ports:
-            return NotReady(f"{who} {within}: it does not listen on its port {instance.port} (PORT).", log)
-        return NotReady(f"{who} {within}: {result.last.message if result.last is not None else result.reason}", log)
+        if inspection.state == "exited":
+            message = f"{who} ended before it was ready: {self._ending(instance, inspection)}"
+        else:
+            message = f"{who} {within}: {await self._doing(instance, driver, result)}"
+        if taker:
+            return PortTaken(f"{message} Port {instance.port}, which it was given, is taken by {taker}.", log)
+        return NotReady(message, log)
+
+    async def _doing(self, instance: Instance, driver: Driver, result: ReadyResult) -> str:
+        """Does it not listen, or elsewhere, or answer wrongly?"""
+        assert instance.handle is not None
+        if instance.port is not None:
+            ports = await driver.ports(instance.handle)
+            if not ports:
+                return f"it does not listen on its port {instance.port} (PORT)."
+            if instance.port not in ports:
+                found = ", ".join(str(port) for port in sorted(ports))
+                return (
+                    f"it listens on {found}, but was given port {instance.port} in PORT, which it ignores. "
+                    "Make it listen on $PORT."
+                )
+        return result.last.message if result.last is not None else result.reason
 
     def _ending(self, instance: Instance, found: Inspection) -> str:
         """How it ended, what it said last, and what an exit in good order is usually a sign of."""
@@ -217,7 +244,3 @@ class Readiness:
         daemon = found.exit is not None and found.exit.code == 0
         hint = " What is deployed has to stay in the foreground: no daemon, no `&`." if daemon else ""
         return f"{how}.{hint} Its log ends: {self._fleet.last_words(instance)}"
-
-
-def _listening(ports: frozenset[int]) -> str:
-    return f"it listens on {', '.join(str(port) for port in sorted(ports))}"

@@ -86,14 +86,13 @@ class Watching:
         if now >= watched.next_probe and (spec := self._inventory.spec(instance)) is not None:
             watched.next_probe = now + spec.health_check.interval
             watched.probing = True
-            check = self._world.readiness.check(instance, spec)
-            self._errands.start("", self._probe(instance.id, watched, check, spec))
+            self._errands.start("", self._probe(instance, watched, spec))
         return watched.next_probe - now
 
     def look_elsewhere(self, deployment: Deployment, now: float) -> float:
         """Probe a health URL that is polled as it stands, when that is due. Seconds until the next probe."""
         spec = self._inventory.committed(deployment)
-        if spec is None:
+        if spec is None or deployment.stopped:
             return 60.0
         url = spec.external_check or (spec.health_check_url if not deployment.instances else "")
         if not url:
@@ -108,12 +107,13 @@ class Watching:
 
     # ------------------------------------------------------------------------------------------------ private
 
-    async def _probe(self, id: str, watched: Watched, check: Check, spec: Spec) -> None:
+    async def _probe(self, probed: Instance, watched: Watched, spec: Spec) -> None:
+        id = probed.id
         try:
             async with self._probes:
                 if id in self._world.board.muted:
                     return
-                result = await self._world.readiness.probe(check)
+                result = await self._world.readiness.probe_instance(probed, spec)
             instance = self._world.store.instance(id)
             muted = id in self._world.board.muted
             if instance is None or instance.handle != watched.handle or muted or watched.ended:

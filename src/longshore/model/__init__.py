@@ -19,13 +19,14 @@ from longshore.model.events import Event, Progress
 from longshore.model.instance import Instance, InstanceState
 from longshore.model.journal import StepRecord, StepStatus
 from longshore.model.release import Release, ReleaseState
-from longshore.model.rollout import OPEN_STATUSES, TRANSITIONS, Failure, Rollout, RolloutKind, RolloutStatus
+from longshore.model.rollout import OPEN_STATUSES, TRANSITIONS, Failure, Rollout, RolloutKind, RolloutStatus, WaitingFor
 from longshore.model.routing import Pool, Routing
 from longshore.model.spec import (
     STRATEGY_NAMES,
     Analysis,
     BlueGreen,
     Canary,
+    CanaryCheck,
     CanaryStep,
     HealthCheck,
     Recreate,
@@ -36,7 +37,7 @@ from longshore.model.spec import (
     is_local_http,
 )
 from longshore.model.states import Health, State, derive_health, derive_state
-from longshore.model.waiting import Ask, Waiting, WaitingFor
+from longshore.model.waiting import Ask, Waiting
 
 __all__ = [
     "OPEN_STATUSES",
@@ -46,6 +47,7 @@ __all__ = [
     "Ask",
     "BlueGreen",
     "Canary",
+    "CanaryCheck",
     "CanaryStep",
     "Delivery",
     "DeliveryState",

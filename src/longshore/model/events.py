@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One message of the WebSocket. seq counts from 1 within the rollout."""
+    """One message of the WebSocket. seq counts from 1 within the rollout; 0: it has not begun."""
 
     rollout_id: str
     deployment: str

@@ -63,6 +63,15 @@ class RolloutStatus(StrEnum):
         return not self.is_open and self is not RolloutStatus.queued
 
 
+class WaitingFor(StrEnum):
+    """What keeps something that was asked for from beginning."""
+
+    #: the end of the rollout in progress, and of those that were asked for before
+    turn = "turn"
+    #: another person's word
+    approval = "approval"
+
+
 #: status → what may follow it. The store enforces it: `UPDATE … WHERE status IN (…)`, and no matching row is an error.
 TRANSITIONS: dict[RolloutStatus, frozenset[RolloutStatus]] = {
     RolloutStatus.running: frozenset(
@@ -120,3 +129,5 @@ class Rollout:
     override: str | None = None
     #: who else had to agree, and did
     approved_by: str | None = None
+    #: of one that is queued
+    waiting_for: WaitingFor | None = None

@@ -45,17 +45,56 @@ class CanaryStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Analysis:
-    """Limits the candidate is held to, against the stable version in the same window. See docs/guide/strategies.md."""
+class CanaryCheck:
+    """Somebody else's judgement on a candidate; exactly one of `http`, `command` and `prometheus` is given."""
 
-    #: requests that each side must have answered before the figures are judged
+    name: str
+    #: URL to GET
+    http: str = ""
+    #: shell line
+    command: str = ""
+    #: URL of a Prometheus, which is asked `query`
+    prometheus: str = ""
+    query: str = ""
+    #: what the answer of `http` must contain
+    expect: str = ""
+    #: bounds of every value of `query`
+    min: float | None = None
+    max: float | None = None
+    #: seconds between two askings, and bound on each
+    interval: float = 10.0
+    timeout: float = 5.0
+    #: failing answers at which the candidate is failed
+    failure_limit: int = 1
+
+    @property
+    def kind(self) -> str:
+        """Key in rollout.analysis.checks.CHECKS."""
+        return "http" if self.http else "command" if self.command else "prometheus"
+
+
+OnInconclusive = Literal["pause", "continue", "abort"]
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """Limits the candidate is held to, against the stable version in the same window. See docs/guide/canary.md."""
+
+    #: requests that each side must have answered before a candidate can pass
     min_requests: int = 50
     #: percentage points that the candidate's error rate may lie above the stable version's
     max_error_rate_increase: float = 1.0
-    #: the candidate's p95 latency may be at most this many times the stable version's …
+    #: percentage points that its share of 4xx answers, and that of 3xx, may lie above; 100 is no limit
+    max_3xx_4xx_increase: float = 5.0
+    #: the candidate's p50, p95 and p99 latency may each be at most this many times the stable version's …
     max_latency_ratio: float = 1.5
     #: … and is never held against it below this many seconds of difference (noise of fast applications)
     min_latency_increase: float = 0.05
+    #: at most this share of canaries that keep to the limits is failed by the figures, 0-1
+    false_alarm_rate: float = 0.05
+    #: what a watch does that ends without a verdict; None: pause, but continue where the steps are the built-in ones
+    on_inconclusive: OnInconclusive | None = None
+    checks: tuple[CanaryCheck, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +103,11 @@ class Canary:
     analysis: Analysis = Analysis()
     #: keep each client on the version it met first (cookie `longshore_NAME`)
     sticky: bool = False
+
+    @property
+    def on_inconclusive(self) -> OnInconclusive:
+        """Who chose no steps may know of none, nor of promote: such a rollout must come to its end by itself."""
+        return self.analysis.on_inconclusive or ("continue" if self.steps == Canary().steps else "pause")
 
 
 @dataclass(frozen=True, slots=True)

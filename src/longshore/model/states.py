@@ -40,14 +40,14 @@ def derive_state(
 ) -> State:
     """The one answer to "what state is it in", from facts alone.
 
-    A rollout in progress decides; then a last rollout that failed and was not unwound, or nothing that ever served;
-    then the health of what is committed. An unwound failure leaves the old version serving, so it does not show here.
+    A rollout in progress decides; then a last rollout that failed and was not unwound, or nothing that ever served
+    (unknown: nothing was tried yet, its first deploy waits); then the health of what is committed. An unwound failure leaves the old version serving, so it does not show here.
     """
     if open_rollout is not None:
         going_back = open_rollout.kind is RolloutKind.rollback or open_rollout.status is RolloutStatus.unwinding
         return State.rolling_back if going_back else State.deploying
     if current_version is None:
-        return State.failed
+        return State.failed if last_rollout is not None else State.unknown
     if last_rollout is not None and last_rollout.status in (RolloutStatus.held, RolloutStatus.stuck):
         return State.failed
     match health:

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
-from longshore.model.rollout import Failure, Rollout, RolloutKind, RolloutStatus
+from longshore.model.rollout import Failure, Rollout, RolloutKind, RolloutStatus, WaitingFor
+from longshore.model.events import Progress
 from longshore.model.spec import Spec, StrategyName
-
-
-class WaitingFor(StrEnum):
-    #: the rollout in progress, and those that were asked for before
-    turn = "turn"
-    #: another person's word
-    approval = "approval"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +21,8 @@ class Ask:
     fields: Mapping[str, Any] = field(default_factory=dict)
     #: dotted paths that a change takes back to their default
     dropped: frozenset[str] = frozenset()
+    #: why what was stored, by another version, cannot be read
+    unreadable: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +39,8 @@ class Waiting:
     #: when it is cancelled, if it has not begun
     expires_at: float
     waiting_for: WaitingFor
+    #: with its turn comes the end of what is in progress, and of what was asked for before
+    supersedes: bool = False
     approved_by: str | None = None
     override: str | None = None
     #: when it was cancelled; None: it waits
@@ -70,4 +67,20 @@ class Waiting:
             failure=Failure("DEPLOYMENT_ABORTED", self.message, "queue", "cancelled") if cancelled else None,
             override=self.override,
             approved_by=self.approved_by,
+            waiting_for=None if cancelled else self.waiting_for,
+        )
+
+    def progress(self) -> Progress:
+        """What a watcher of it is told. Its rollout, once there is one, counts its messages from 1."""
+        cancelled = self.ended_at is not None
+        return Progress(
+            rollout_id=self.id,
+            deployment=self.ask.deployment,
+            seq=0,
+            step="rollout" if cancelled else "queue",
+            status="failed" if cancelled else "running",
+            message=self.message,
+            progress_pct=100 if cancelled else 0,
+            timestamp=self.ended_at if self.ended_at is not None else self.since,
+            last=cancelled,
         )

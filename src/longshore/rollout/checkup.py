@@ -27,6 +27,8 @@ async def check_up(world: World, name: str, driver: Driver) -> HealthReport:
         nothing = {key: ComponentReport(key, "unknown", "nothing is committed yet") for key in OWN_COMPONENTS}
         return HealthReport(Health.unknown, nothing, now, f"{name} has never been deployed successfully")
     last = world.store.last_rollout_of(name)
+    if deployment.stopped and not unsettled(last):
+        return await _of_what_is_stopped(world, deployment, last)
     instances = serving(deployment, last, world.store.instances(name))
     wanted = wanted_replicas(release, last) if release.runs else 1
     service, endpoint, files = await asyncio.gather(
@@ -43,6 +45,14 @@ async def check_up(world: World, name: str, driver: Driver) -> HealthReport:
     versions = " and ".join(sorted({i.version for i in instances})) or release.version
     bad = [f"{key}: {component.message}" for key, component in components.items() if component.status != "healthy"]
     return HealthReport(overall, components, now, "; ".join(bad) or f"{name} {versions} is healthy")
+
+
+async def _of_what_is_stopped(world: World, deployment: Deployment, last: Rollout | None) -> HealthReport:
+    """Nothing runs, so nothing is asked: why is known."""
+    why = f"{deployment.name} is stopped: nothing runs until it is started, deployed or rolled back"
+    down = {key: ComponentReport(key, "unhealthy", "stopped") for key in OWN_COMPONENTS[:2]}
+    files = {OWN_COMPONENTS[2]: await _files(world, deployment, last)}
+    return HealthReport(Health.unhealthy, {**down, **files}, world.clock.now(), why)
 
 
 def _overall(components: dict[str, ComponentReport], *, wanted: int, ready: int) -> Health:

@@ -31,7 +31,8 @@ def write_commit(store: Store, rollout: Rollout, step: Commit, now: float) -> No
             current_version=step.version,
             previous_version=_previous(store, rollout, deployment.current_version, deployment.previous_version),
             instances=step.instances,
-            stopped=rollout.kind is RolloutKind.stop,
+            # what could run, and is committed without instances
+            stopped=release.runs and not step.instances,
         )
     )
 

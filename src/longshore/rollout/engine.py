@@ -49,12 +49,18 @@ class Engine:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def run(self, rollout: Rollout, plan: Plan, control: Control, *, start: int = 0) -> Rollout:
-        """Run the plan from position `start` to one of the ends. Cancelled (the manager stops), it leaves all as is."""
+    async def run(
+        self, rollout: Rollout, plan: Plan, control: Control, *, start: int = 0, waiting: bool = False
+    ) -> Rollout:
+        """Run the plan from position `start` to one of the ends. Cancelled (the manager stops), it leaves all as is.
+
+        waiting   the step at `start` was begun and is what the paused rollout waits in: it is run again
+        """
         journal = Journal(self._world, rollout, plan)
         try:
             for position in range(start, plan.commit_position + 1):
-                await self._gate(journal, control)
+                if not (waiting and position == start):
+                    await self._gate(journal, control)
                 await self._step(journal, plan, position, control)
         except LeaseLost:
             raise
@@ -225,19 +231,28 @@ class Engine:
             nonlocal advanced
             advanced = clock.monotonic()
 
+        def paused() -> bool:
+            return journal.rollout.status is RolloutStatus.paused
+
+        def pause(message: str) -> None:
+            if not paused():
+                journal.move(RolloutStatus.paused, message=message)
+
         context = Context(
             self._world,
             journal.rollout,
             say=lambda message: journal.say(record, message),
             advance=advance,
             promoted=control.promotion() if control is not None else asyncio.Event().wait,
+            pause=pause,
+            note=lambda message: journal.note(record, message),
         )
         work = asyncio.ensure_future(step.undo(context) if record.undo else step.run(context))
         bound = step.bound(journal.rollout.spec)
         abort = asyncio.ensure_future(control.aborted()) if control is not None else None
         try:
             while True:
-                left = None if bound is None else advanced + bound - clock.monotonic()
+                left = None if bound is None or paused() else advanced + bound - clock.monotonic()
                 late = asyncio.ensure_future(_sleep(self._world, left)) if left is not None else None
                 try:
                     waiting = {future for future in (work, abort, late) if future is not None}
@@ -250,7 +265,7 @@ class Engine:
                 if abort is not None and abort.done():
                     assert control is not None
                     raise RolloutAborted(f"Aborted: {control.abort_reason}", cause=control.abort_reason or "")
-                if bound is not None and advanced + bound <= clock.monotonic():
+                if bound is not None and not paused() and advanced + bound <= clock.monotonic():
                     raise RolloutFailed(f"{record.name} got nowhere for {format_duration(bound)} and was given up.")
         finally:
             if abort is not None:

@@ -28,8 +28,10 @@ def plan_rollout(view: View, spec: Spec, strategy: StrategyName | None = None, *
         case RolloutKind.stop:
             return Plan(tuple(stop(view, spec)))
         case RolloutKind.rollback if view.current is not None and view.current.version == spec.version:
-            # An aborted or held rollout has been undone before this: what serves is what was asked for.
-            return bare([parts.commit(view, spec, parts.ids(view.serving))])
+            # An aborted or held rollout has been undone before this: what serves is what was asked for. What is
+            # stopped stays so, and cannot be asked for its health.
+            commit = parts.commit(view, spec, parts.ids(view.serving))
+            return bare([commit]) if view.serving or not view.runs else Plan((commit,))
         case RolloutKind.deploy | RolloutKind.rollback | RolloutKind.change:
             steps = STRATEGIES[strategy].plan(view, spec) if view.runs else files_only(view, spec)
             return frame(steps, view, spec, keep_releases=keep_releases)

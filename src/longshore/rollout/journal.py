@@ -59,6 +59,10 @@ class Journal:
         else:
             self._progress(record, "running", message)
 
+    def note(self, record: StepRecord, message: str) -> None:
+        """A line of the history from a step that runs."""
+        self.event("info", f"{record.name}: {self._shown(message)}")
+
     def move(self, status: RolloutStatus, *, message: str = "", failure: Failure | None = None) -> None:
         """The rollout as a whole goes on, or ends."""
         message = self._shown(message)

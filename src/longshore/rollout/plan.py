@@ -8,16 +8,22 @@ with exactly one Commit: before it a failure undoes, after it the rest is finish
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from longshore.model import Instance, Release, Rollout, RolloutKind, Routing, Spec
+from longshore import __version__
+from longshore.errors import RolloutFailed
+from longshore.model import Instance, Release, Rollout, RolloutKind, Routing, Spec, StepRecord
 
 if TYPE_CHECKING:
     from longshore.rollout.world import World
+
+
+#: of the plan's JSON as a whole; a step has no number of its own, its fields are what it is
+FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,11 @@ class Context:
     advance: Callable[[], None]
     #: waits until promote or resume was asked for; used by a canary that pauses for a person
     promoted: Callable[[], Any]
+    #: from here on the step waits for a person, and says for what: the rollout is paused, no bound counts, and a
+    #: manager that is restarted meanwhile runs the step again, with a rollout that is paused
+    pause: Callable[[str], None] = lambda _: None
+    #: a line of the deployment's history
+    note: Callable[[str], None] = lambda _: None
 
     @property
     def spec(self) -> Spec:
@@ -85,6 +96,8 @@ class Context:
 class Step:
     """One named effect. Subclasses are frozen dataclasses of plain values, one line each in STEPS."""
 
+    #: of a step that a newer Longshore has planned nothing may be left out: it would be another step
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     #: key in STEPS
     kind: ClassVar[str]
     #: past the commit, what follows is only done once this is: nothing is stopped that may still get requests
@@ -119,6 +132,58 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Unreadable(Step):
+    """A step of a stored plan that this Longshore cannot read. It can be neither run nor undone, and says so."""
+
+    kind: ClassVar[str] = "unreadable"
+    guards: ClassVar[bool] = True
+    why: str
+
+    @property
+    def undoable(self) -> bool:
+        return True
+
+    def describe(self) -> str:
+        return f"a step of another version of Longshore, which {__version__} cannot read"
+
+    async def run(self, context: Context) -> str:
+        raise self._failure()
+
+    async def undo(self, context: Context) -> str:
+        raise self._failure()
+
+    def _failure(self) -> RolloutFailed:
+        return RolloutFailed(
+            f"Longshore {__version__} cannot read the step {self.name} of this rollout, which another version has "
+            f"planned ({self.why}). Start that version again: it can.",
+            operation=self.name,
+            cause=self.why,
+        )
+
+
+@dataclass(frozen=True)
+class UnreadableCommit(Unreadable):
+    """The same of the commit, so that it is known what comes before it."""
+
+    kind: ClassVar[str] = "commit"
+
+
+def unreadable(kind: str, name: str, why: str) -> Unreadable:
+    return (UnreadableCommit if kind == "commit" else Unreadable)(why=why, name=name)
+
+
+def unreadable_plan(begun: Sequence[StepRecord], why: str, *, committed: bool) -> Plan:
+    """What is known of a plan that cannot be read at all: the steps that were begun, by their names in the journal."""
+    names = {record.position: record.name for record in begun}
+    steps = [unreadable(names.get(i, ""), names.get(i, "?"), why) for i in range(max(names, default=-1) + 1)]
+    if not any(step.kind == "commit" for step in steps):
+        steps.append(unreadable("commit", "commit", why))
+    if committed:
+        steps.append(Unreadable(why=why, name="the_rest"))
+    return Plan(tuple(steps))
+
+
+@dataclass(frozen=True)
 class Plan:
     steps: tuple[Step, ...]
 
@@ -126,6 +191,10 @@ class Plan:
         commits = [step for step in self.steps if step.kind == "commit"]
         if len(commits) != 1:
             raise ValueError(f"a plan has exactly one commit, this one has {len(commits)}")
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        return tuple(step for step in self.steps if isinstance(step, Unreadable))
 
     @property
     def commit_position(self) -> int:
@@ -144,13 +213,32 @@ def _adapter(cls: type[Step]) -> TypeAdapter[Any]:
 def encode_plan(plan: Plan) -> str:
     """The plan as JSON: a list of objects, `step` naming the class in STEPS."""
     steps = [{"step": s.kind, **_adapter(type(s)).dump_python(s, mode="json")} for s in plan.steps]
-    return json.dumps({"format": 1, "steps": steps})
+    return json.dumps({"format": FORMAT, "steps": steps})
 
 
 def decode_plan(text: str, registry: Mapping[str, type[Step]]) -> Plan:
-    """The plan that encode_plan wrote, by this or an earlier Longshore."""
-    steps = []
-    for item in json.loads(text)["steps"]:
-        cls = registry[item.pop("step")]
-        steps.append(_adapter(cls).validate_python(item))
-    return Plan(tuple(steps))
+    """The plan that encode_plan wrote, by this or an earlier Longshore.
+
+    A step that a newer one wrote, and this one cannot read, becomes an Unreadable in its place: what was not begun
+    need not be read to be undone. Raises ValueError where there is no telling the steps at all.
+    """
+    try:
+        stored = json.loads(text)
+        if stored["format"] != FORMAT:
+            raise ValueError(f"its format is {stored['format']!r}, not {FORMAT}")
+        return Plan(tuple(_decode_step(dict(item), registry) for item in stored["steps"]))
+    except (LookupError, TypeError) as error:
+        raise ValueError(f"it is no plan: {error!r}") from error
+
+
+def _decode_step(item: dict[str, Any], registry: Mapping[str, type[Step]]) -> Step:
+    kind, name = str(item.pop("step")), item.get("name")
+    cls = registry.get(kind)
+    if cls is None:
+        return unreadable(kind, str(name or kind), "there is no such step")
+    try:
+        step: Step = _adapter(cls).validate_python(item)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return unreadable(kind, str(name or kind), f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    return step

@@ -6,12 +6,14 @@ changed by then, and what it changes may be gone.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from longshore.artifacts.base import Scan
-from longshore.errors import Issue, SpecInvalid
+from longshore.errors import DeploymentInProgress, Issue, SpecInvalid
+from longshore.files import FilesError
 from longshore.model import Ask, Release, RolloutKind, Spec, StrategyName
 from longshore.rollout.request import Request
 from longshore.rollout.specs import changed, changed_version, resolve
@@ -42,6 +44,9 @@ class Preparation:
 
     async def of(self, ask: Ask) -> Prepared:
         """Raises SpecInvalid and its kinds for what cannot be, DeploymentNotFound."""
+        if ask.unreadable:
+            message = f"Another version of Longshore wrote down what was asked for, and this one cannot read it: ask again."
+            raise SpecInvalid(message, cause=ask.unreadable, **_about(ask))
         return await PREPARATIONS[ask.kind](self, ask)
 
     async def check(self, request: Request) -> Checked:
@@ -66,6 +71,13 @@ class Preparation:
     def environment(self, spec: Spec) -> Environment:
         return self._settings.environment(spec.environment)
 
+    def expect_unchanged(self, source: Release) -> None:
+        """Raise DeploymentInProgress where another release, or this one with another spec, is committed by now."""
+        name = source.deployment
+        now = self._committed(Ask(RolloutKind.change, name))
+        if (now.version, now.spec) != (source.version, source.spec):
+            raise DeploymentInProgress(f"{name} was changed at the same moment: look at it again.", deployment=name)
+
     # --- private: one for each kind
 
     async def _deploy(self, ask: Ask) -> Prepared:
@@ -79,11 +91,10 @@ class Preparation:
         spec = changed(source.spec, ask.fields, ask.dropped)
         if spec == source.spec:
             raise SpecInvalid(f"{spec.name} is like that: nothing would change.", **_about(ask))
-        taken = {release.version for release in self._world.store.releases(spec.name)}
-        spec = replace(spec, version=changed_version(source.version, taken))
+        spec = replace(spec, version=changed_version(source.version, await self._taken_versions(spec.name)))
         checked = await check(self._world, Request(ask.fields), spec, self.environment(spec), source=source)
         checked.findings.raise_if_any(spec.name)
-        return Prepared(spec, spec.strategy, runs=source.runs, source=source)
+        return Prepared(spec, spec.strategy, runs=checked.command is not None, source=source)
 
     async def _restart(self, ask: Ask) -> Prepared:
         return Prepared(self._running(ask).spec, "rolling")
@@ -117,9 +128,18 @@ class Preparation:
         if not release.runs:
             raise SpecInvalid(f"{name} has nothing that runs, so there is nothing to {ask.kind}.", **_about(ask))
         if get_deployment(self._world, name).stopped:
-            message = f"{name} is stopped, so there is nothing to {ask.kind}: start it first."
-            raise SpecInvalid(message, **_about(ask))
+            remedy = "" if ask.kind is RolloutKind.stop else ": start it first"
+            raise SpecInvalid(f"{name} is stopped, so there is nothing to {ask.kind}{remedy}.", **_about(ask))
         return release
+
+    async def _taken_versions(self, name: str) -> set[str]:
+        """Those that were ever released, and whatever else stands in their place on the disk."""
+        directory = self._world.directory(get_deployment(self._world, name).working_directory)
+        try:
+            standing = await asyncio.to_thread(directory.places)
+        except FilesError as error:
+            raise SpecInvalid(issues=[Issue("working_directory", str(error))], deployment=name) from error
+        return standing | {release.version for release in self._world.store.releases(name)}
 
 
 def _about(ask: Ask) -> dict[str, Any]:

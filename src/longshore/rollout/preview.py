@@ -7,7 +7,7 @@ from typing import Any
 
 from longshore.durations import format_duration
 from longshore.masking import mask_urls, mask_value
-from longshore.model import Spec
+from longshore.model import CanaryCheck, Spec
 from longshore.rollout.plan import Plan
 from longshore.rollout.reports import Change, PlannedStep
 
@@ -48,11 +48,19 @@ def _text(name: str, value: Any) -> str:
     """As a person would write it in a request."""
     if name == "steps":
         return ", ".join(f"{step.weight} % {_text('pause', step.pause)}" for step in value)
+    if name == "checks":
+        return ", ".join(f"{check.name} ({_check(check)})" for check in value)
     if name in DURATIONS and isinstance(value, float):
         return format_duration(value)
     if isinstance(value, tuple):
         return ", ".join(str(item) for item in value)
     return str(value)
+
+
+def _check(check: CanaryCheck) -> str:
+    """`command ./smoke-test, timeout 5s, …`: what differs from the defaults, and what is asked."""
+    given = {name: text for name, text in _flat(check).items() if name != "name"}
+    return ", ".join(f"{name} {text}" for name, text in given.items())
 
 
 def _flat(record: Any, prefix: str = "") -> dict[str, str]:

@@ -17,7 +17,6 @@ from longshore.model import (
     Rollout,
     State,
     StepRecord,
-    WaitingFor,
 )
 from longshore.rollout.checkup import check_up
 from longshore.rollout.reports import HealthReport, Status, Summary
@@ -67,10 +66,6 @@ class Queries:
             raise NotFound(f"{name} has no rollout {rollout_id!r}.", deployment=name, operation="find")
         return rollout
 
-    def awaits_approval(self, rollout_id: str) -> bool:
-        waiting = self._world.store.waiting(rollout_id)
-        return waiting is not None and waiting.ended_at is None and waiting.waiting_for is WaitingFor.approval
-
     def rollouts(self, name: str, *, limit: int, offset: int) -> tuple[builtins.list[Rollout], int]:
         get_deployment(self._world, name)
         return self._world.store.rollouts(name, limit=limit, offset=offset)
@@ -101,6 +96,8 @@ class Queries:
         store = self._world.store
         last = store.rollout(rollout_id) if rollout_id else store.last_rollout_of(name)
         history: builtins.list[Progress] = []
+        if rollout_id and (waiting := store.waiting(rollout_id)) is not None and waiting.ask.deployment == name:
+            history = [waiting.progress()]
         if last is not None and last.deployment == name:
             history = store.progress(last.id, after)
         return self._world.bus.subscribe(name, history)

@@ -25,8 +25,6 @@ def begin_removal(world: World, name: str, terms: Terms, *, keep_files: bool) ->
         terms.hold_for(name, deployment)
         if (holder := world.store.open_rollout_of(deployment.name)) is not None:
             raise in_progress(holder)
-        for waiting in world.store.waiting_of(name):
-            world.store.cancel_waiting(waiting, f"{terms.caller} deleted {name}.")
         marked = replace(deployment, deleting="keep_files" if keep_files else "all")
         world.store.save_deployment(marked)
         world.store.count_change(name, terms.caller)

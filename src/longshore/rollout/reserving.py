@@ -5,9 +5,17 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import replace
 
-from longshore.errors import SpecInvalid
+from longshore.errors import DeploymentInProgress, SpecInvalid
 from longshore.model import Deployment, Spec
 from longshore.store import Store
+
+
+def expect_staying(name: str, deployment: Deployment | None) -> None:
+    """Raise DeploymentInProgress for a deployment that is being deleted."""
+    if deployment is not None and deployment.deleting is not None:
+        raise DeploymentInProgress(
+            f"{name} is being deleted: wait until it is gone.", deployment=name, cause="deletion"
+        )
 
 
 def reserve(store: Store, spec: Spec, *, runs: bool, now: float) -> Deployment:

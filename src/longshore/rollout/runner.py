@@ -14,19 +14,21 @@ from typing import Any
 
 from uuid_utils import uuid7
 
+from longshore import __version__
 from longshore.artifacts.base import Scan
 from longshore.drivers.base import DriverError
-from longshore.errors import DeploymentInProgress, InternalError, LongshoreError, NotFound, RolloutFailed
+from longshore.errors import InternalError, LongshoreError, NotFound, RolloutFailed
 from longshore.files import FilesError
-from longshore.model import Deployment, Release, Rollout, RolloutKind, RolloutStatus, Spec, StrategyName
+from longshore.model import Deployment, Release, Rollout, RolloutKind, RolloutStatus, Spec, StepStatus, StrategyName
+from longshore.rollout.committed import serve_committed
 from longshore.rollout.control import Control
 from longshore.rollout.engine import Engine, describe
 from longshore.rollout.frame import plan_rollout
 from longshore.rollout.journal import Journal
 from longshore.rollout.observe import observe
-from longshore.rollout.plan import Plan, decode_plan, encode_plan
+from longshore.rollout.plan import Plan, decode_plan, encode_plan, unreadable_plan
 from longshore.rollout.removal import finish_removal
-from longshore.rollout.reserving import reserve
+from longshore.rollout.reserving import expect_staying, reserve
 from longshore.rollout.steps import STEPS
 from longshore.rollout.terms import Terms
 from longshore.rollout.world import World
@@ -62,13 +64,21 @@ class Runner:
             raise InternalError(f"The rollout {rollout_id} was interrupted: the manager is stopping.")
         return rollout
 
+    def ask_abort(self, rollout: Rollout, reason: str) -> bool:
+        """Write down that it is to be unwound, and have that done. False: it is past its commit, or over."""
+        store = self._world.store
+        with store.transaction():
+            asked = store.request_abort(rollout, reason)
+            if asked:
+                store.db.after_commit(lambda: self.control(rollout).abort(reason))
+        return asked
+
     async def abort_open(self, name: str, reason: str) -> bool:
         """Abort the rollout in progress, or wait for its end where it is past its commit. True: one was undone."""
         rollout = self._world.store.open_rollout_of(name)
         if rollout is None:
             return False
-        if self._world.store.request_abort(rollout, reason):
-            self.control(rollout).abort(reason)
+        self.ask_abort(rollout, reason)
         ended = await self.outcome(rollout.id)
         return ended.status is RolloutStatus.unwound
 
@@ -92,10 +102,7 @@ class Runner:
         with store.transaction():
             deployment = store.deployment(spec.name)
             terms.hold_for(spec.name, deployment)
-            if deployment is not None and deployment.deleting is not None:
-                raise DeploymentInProgress(
-                    f"{spec.name} is being deleted: wait until it is gone.", deployment=spec.name, cause="deletion"
-                )
+            expect_staying(spec.name, deployment)
             reserve(store, spec, runs=runs, now=now)
             if terms.waited is not None:
                 store.begin_waiting(spec.name, terms.waited)
@@ -236,14 +243,23 @@ class Runner:
             case RolloutStatus.committed:
                 assert plan is not None
                 journal.event("info", "The manager was restarted after the commit: finishing.")
+                if plan.unreadable:
+                    # What it stops may still get requests, and the shift that ends this is not to be read.
+                    await serve_committed(self._world, rollout)
                 await self._engine.finish(rollout, plan)
             case RolloutStatus.paused if plan is not None and rollout.abort_requested is None:
                 journal.event("info", "The manager was restarted: the rollout is still paused.")
-                self.control(rollout).pause()
-                begun = [r.position for r in self._world.store.journal(rollout.id) if not r.undo]
-                await self._engine.run(rollout, plan, self.control(rollout), start=len(begun))
+                _warn_of_unreadable(journal, plan)
+                begun = [r for r in self._world.store.journal(rollout.id) if not r.undo]
+                # It waits between two steps, or in one that waits for a person.
+                within = bool(begun) and begun[-1].status is StepStatus.running
+                start = len(begun) - within
+                waiting = within and plan.steps[start] not in plan.unreadable
+                if not waiting:
+                    self.control(rollout).pause()
+                await self._engine.run(rollout, plan, self.control(rollout), start=start, waiting=waiting)
             case RolloutStatus.unwinding:
-                await self._engine.unwind(rollout, plan)
+                await self._undo(rollout, plan)
             case _:
                 failure = describe(
                     rollout,
@@ -254,11 +270,25 @@ class Runner:
                     ),
                 )
                 journal.move(RolloutStatus.unwinding, failure=failure, message=f"{failure.message} Undoing everything.")
-                await self._engine.unwind(journal.rollout, plan)
+                await self._undo(journal.rollout, plan)
+
+    async def _undo(self, rollout: Rollout, plan: Plan | None) -> None:
+        """As the engine does; stuck at a step that cannot be read, what is committed serves all the same."""
+        ended = await self._engine.unwind(rollout, plan)
+        if ended.status is RolloutStatus.stuck and plan is not None and plan.unreadable:
+            version = await serve_committed(self._world, ended)
+            Journal(self._world, ended, plan).event("warning", f"{version or 'nothing'} serves meanwhile.")
 
     def _plan_of(self, rollout: Rollout) -> Plan | None:
+        """The stored one, and never one planned anew. None: it was interrupted before it had one."""
         text = self._world.store.plan_of(rollout.id)
-        return None if text is None else decode_plan(text, STEPS)
+        if text is None:
+            return None
+        try:
+            return decode_plan(text, STEPS)
+        except ValueError as error:
+            begun = [record for record in self._world.store.journal(rollout.id) if not record.undo]
+            return unreadable_plan(begun, str(error), committed=rollout.status is RolloutStatus.committed)
 
 
 def _called(rollout: Rollout) -> str:
@@ -276,6 +306,16 @@ def _called(rollout: Rollout) -> str:
             return f"{rollout.strategy} change to {rollout.version}"
         case RolloutKind.stop | RolloutKind.start:
             return f"{rollout.kind} of {rollout.version}"
+
+
+def _warn_of_unreadable(journal: Journal, plan: Plan) -> None:
+    """Whoever resumes it should know beforehand that this version cannot take it to its end."""
+    if plan.unreadable:
+        journal.event(
+            "warning",
+            f"Longshore {__version__} cannot read the step {plan.unreadable[0].name} of this rollout, which another "
+            "version has planned: start that version again to resume it, or abort it. Resumed here it is undone.",
+        )
 
 
 def _interrupted(world: World, rollout: Rollout) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from longshore.errors import BackupNotFound, DeploymentInProgress, Forbidden, SpecInvalid
+from longshore.errors import DeploymentInProgress, Forbidden, SpecInvalid
 from longshore.model import (
     Ask,
     Health,
@@ -34,7 +34,7 @@ from longshore.rollout.frame import plan_rollout
 from longshore.rollout.observe import preview
 from longshore.rollout.preparing import Preparation, Prepared
 from longshore.rollout.preview import changes, describe_plan
-from longshore.rollout.pruning import prune
+from longshore.rollout.pruning import pin, prune_now
 from longshore.rollout.queries import Queries
 from longshore.rollout.queue import Queue
 from longshore.rollout.removal import begin_removal
@@ -46,7 +46,6 @@ from longshore.rollout.targets import kept_release, version_before
 from longshore.rollout.terms import Once, Terms
 from longshore.rollout.world import World
 from longshore.settings import Settings
-from longshore.store.rollouts import in_progress
 
 log = logging.getLogger("longshore.service")
 
@@ -62,7 +61,7 @@ class Service(Queries):
         super().__init__(world)
         self._settings, self._runner = settings, runner
         self._preparation = Preparation(world, settings, defaults)
-        self._queue = Queue(world, self._begin_waiting)
+        self._queue = Queue(world, runner, self._begin_waiting)
         world.ask_health = self._ask_health
         world.health_now = self.health_now
 
@@ -90,9 +89,10 @@ class Service(Queries):
         terms.hold_for(name, get_deployment(self._world, name))
         if version:
             kept_release(self._world, name, version)
-        for waiting in self._in_line(name):
-            self._queue.cancel(waiting, f"{terms.caller} asked for a rollback.")
-        undone = await self._runner.abort_open(name, f"{terms.caller} asked for a rollback")
+        undone, why = False, f"{terms.caller} asked for a rollback"
+        while self._queue.make_way(name, why) is not None:
+            # What is asked for meanwhile, and waits, may begin before this goes on.
+            undone = await self._runner.abort_open(name, why) or undone
         # What was aborted has moved the revision, and that the caller knew.
         terms = replace(terms, revision=None)
         deployment, last = get_deployment(self._world, name), self._world.store.last_rollout_of(name)
@@ -151,36 +151,14 @@ class Service(Queries):
 
     def pin(self, name: str, version: str, reason: str | None, *, terms: Terms) -> Release:
         """Never prune that release (reason, "" for none), or as any other one again (None). Raises BackupNotFound."""
-        with self._world.store.transaction():
-            terms.hold_for(name, get_deployment(self._world, name))
-            release = self._world.store.release(name, version)
-            if release is None or release.state is not ReleaseState.kept:
-                raise BackupNotFound(f"{name} keeps no release {version}.", deployment=name, operation="pin")
-            self._world.store.set_pinned(name, version, reason)
-            self._world.store.count_change(name, terms.caller)
-            done = f"unpinned {version}" if reason is None else f"pinned {version}" + (f": {reason}" if reason else "")
-            self._world.event(name, "info", f"{terms.caller} {done}", source="control")
-        return replace(release, pinned=reason)
+        return pin(self._world, name, version, reason, terms)
 
     async def prune(self, name: str, keep: int | None, *, terms: Terms) -> builtins.list[Release]:
         """Remove releases beyond the newest `keep` (None: as many as the manager keeps) now. Returns the removed ones.
 
         Raises DeploymentInProgress while a rollout is open.
         """
-        with self._world.store.transaction():
-            terms.hold_for(name, get_deployment(self._world, name))
-            if (holder := self._world.store.open_rollout_of(name)) is not None:
-                raise in_progress(holder)
-            self._world.store.count_change(name, terms.caller)
-        keep = self._world.keep_releases if keep is None else keep
-        async with self._world.lock(name):
-            # One may have been opened since, and waits for this lock.
-            opened = self._world.store.open_rollout_of(name)
-            removed = await prune(self._world, name, keep, spare=opened.version if opened is not None else "")
-        if removed:
-            told = ", ".join(release.version for release in removed)
-            self._world.event(name, "info", f"{terms.caller} pruned {told}", source="control")
-        return removed
+        return await prune_now(self._world, name, keep, terms)
 
     async def plan(self, request: Request) -> Preview:
         """The steps a deploy would run now, and what it would change. Changes nothing."""
@@ -208,9 +186,8 @@ class Service(Queries):
 
     async def outcome(self, rollout_id: str) -> Rollout:
         """The rollout once it is over, or was cancelled before it began. Cancelling the wait changes nothing."""
-        await self._queue.left(rollout_id)
-        waiting = self._world.store.waiting(rollout_id)
-        return waiting.as_rollout() if waiting is not None else await self._runner.outcome(rollout_id)
+        cancelled = await self._queue.left(rollout_id)
+        return cancelled.as_rollout() if cancelled is not None else await self._runner.outcome(rollout_id)
 
     # ------------------------------------------------------------------------------------- steering
 
@@ -219,13 +196,13 @@ class Service(Queries):
         rollout = self.rollout(name, rollout_id)
         terms.hold_for(name, get_deployment(self._world, name))
         why = reason or f"{terms.caller} asked for it"
-        if (waiting := self._world.store.waiting(rollout_id)) is not None:
-            if not self._queue.cancel(waiting, f"Aborted: {why}"):
-                raise self._too_late(rollout, "abort")
-            return await self.outcome(rollout_id)
-        if not self._world.store.request_abort(rollout, why):
+        waiting = self._world.store.waiting(rollout_id)
+        if waiting is not None:
+            aborted = self._queue.cancel(waiting, f"Aborted: {why}", by=terms.caller)
+        else:
+            aborted = self._runner.ask_abort(rollout, why)
+        if not aborted:
             raise self._too_late(rollout, "abort")
-        self._runner.control(rollout).abort(why)
         return await self.outcome(rollout_id)
 
     async def approve(self, name: str, rollout_id: str, *, terms: Terms, comment: str = "") -> Rollout:
@@ -265,11 +242,14 @@ class Service(Queries):
 
     async def delete(self, name: str, *, keep_files: bool, terms: Terms) -> None:
         """Stop it and forget it. Raises DeploymentInProgress while a rollout runs."""
-        deployment = begin_removal(self._world, name, terms, keep_files=keep_files)
+        with self._world.store.transaction():
+            deployment = begin_removal(self._world, name, terms, keep_files=keep_files)
+            self._queue.make_way(name, f"{terms.caller} deleted {name}")
         await self._runner.remove(deployment)
         log.info("%s deleted %s", terms.caller, name)
 
     async def close(self) -> None:
+        """Nothing that waits begins any more."""
         await self._queue.close()
 
     # ------------------------------------------------------------------------------------- idempotency
@@ -296,42 +276,26 @@ class Service(Queries):
         environment = self._preparation.environment(prepared.spec)
         if environment.approval:
             return self._queue.add(ask, prepared, terms, WaitingFor.approval, environment.approval_timeout_s)
-        if terms.on_conflict == "supersede":
-            terms = await self._make_way(ask.deployment, terms)
-            prepared = await self._preparation.of(ask)
-        if terms.on_conflict == "queue" and self._is_taken(ask.deployment):
+        if terms.on_conflict == "reject":
+            self._queue.refuse_if_any(ask)
+        elif self._queue.is_taken(ask.deployment):
             return self._queue.add(ask, prepared, terms, WaitingFor.turn, terms.queue_timeout)
         return self._begin(prepared, ask.kind, terms)
 
-    async def _begin_waiting(self, waiting: Waiting) -> Rollout:
+    async def _begin_waiting(self, waiting: Waiting) -> None:
+        """Its turn has come. What it inherits, and whether it is possible, is looked at once more."""
         terms = Terms(
             waiting.requested_by, override=waiting.override, waited=waiting.id, approved_by=waiting.approved_by
         )
-        return self._begin(await self._preparation.of(waiting.ask), waiting.ask.kind, terms)
+        self._begin(await self._preparation.of(waiting.ask), waiting.ask.kind, terms)
 
     def _begin(self, prepared: Prepared, kind: RolloutKind, terms: Terms) -> Rollout:
         name, source = prepared.spec.name, prepared.source
-        if source is not None and get_deployment(self._world, name).current_version != source.version:
-            raise DeploymentInProgress(f"{name} was changed at the same moment: look at it again.", deployment=name)
+        if source is not None:
+            self._preparation.expect_unchanged(source)
         rollout = self._runner.open(prepared.spec, kind, terms, strategy=prepared.strategy, runs=prepared.runs)
         self._runner.own(rollout, prepared.scan, source)
         return rollout
-
-    def _is_taken(self, name: str) -> bool:
-        """Whether a rollout is in progress, or others wait for their turn."""
-        store = self._world.store
-        return store.open_rollout_of(name) is not None or bool(self._in_line(name))
-
-    def _in_line(self, name: str) -> builtins.list[Waiting]:
-        return [w for w in self._world.store.waiting_of(name) if w.waiting_for is WaitingFor.turn]
-
-    async def _make_way(self, name: str, terms: Terms) -> Terms:
-        """End what is in progress or in line. Returns the terms without the revision, which that has moved."""
-        terms.hold_for(name, self._world.store.deployment(name))
-        for waiting in self._in_line(name):
-            self._queue.cancel(waiting, f"{terms.caller} asked for something newer.")
-        await self._runner.abort_open(name, f"{terms.caller} asked for something newer")
-        return replace(terms, revision=None)
 
     async def _ask_health(self, name: str) -> Health:
         known = self.health_now(name)

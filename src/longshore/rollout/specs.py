@@ -9,6 +9,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
+from longshore.errors import SpecInvalid
+from longshore.files.layout import VERSION
+from longshore.masking import mask_value
 from longshore.model import Deployment, Spec
 
 R = TypeVar("R", bound=Any)
@@ -94,6 +97,9 @@ def changed(current: Spec, patch: Mapping[str, Any], dropped: Collection[str]) -
 
     patch     well-typed fields, groups as patches (rollout/request.py); `configuration` is a patch as well
     dropped   dotted paths that go back to the built-in default, or out of `configuration`
+
+    The public port stays whatever becomes of the URL that named it, unless the change is about the port. A variable
+    that is given as it is shown, masked, stays as it is.
     """
     default = Spec(current.name, current.version, current.artifact_path)
     spec = current
@@ -104,14 +110,36 @@ def changed(current: Spec, patch: Mapping[str, Any], dropped: Collection[str]) -
             spec = replace(spec, configuration=left)
         else:
             spec = _reset(spec, default, path)
-    configuration = {**spec.configuration, **patch.get("configuration", {})}
-    return _patched(spec, {**patch, "configuration": configuration})
+    given = patch.get("configuration", {})
+    meant = {key: text for key, text in given.items() if text != _shown(current, key)}
+    spec = _patched(spec, {**patch, "configuration": {**spec.configuration, **meant}})
+    if "port" not in patch and "port" not in dropped:
+        if spec.public_port is None:
+            spec = replace(spec, port=current.public_port)
+        elif _named_port(spec) not in (None, spec.public_port):
+            spec = replace(spec, port=None)
+    return spec
 
 
 def changed_version(version: str, taken: Collection[str]) -> str:
-    """The version of a change of this one: `1.4.2+c1`, then `1.4.2+c2`, the next that is not taken."""
+    """The version of a change of this one: `1.4.2+c1`, then `1.4.2+c2`, the next that is not taken.
+
+    Raises SpecInvalid where that would be longer than a version may be.
+    """
     base = _CHANGED.sub("", version)
-    return next(wanted for number in count(1) if (wanted := f"{base}+c{number}") not in taken)
+    wanted = next(wanted for number in count(1) if (wanted := f"{base}+c{number}") not in taken)
+    if not VERSION.fullmatch(wanted):
+        raise SpecInvalid(
+            f"The changed release would be version {wanted!r}, which is {len(wanted)} characters long, and a version "
+            "may have 128: deploy it under a shorter version first.",
+            operation="change",
+        )
+    return wanted
+
+
+def _shown(spec: Spec, key: str) -> str | None:
+    """How a variable that is there is shown."""
+    return mask_value(key, spec.configuration[key]) if key in spec.configuration else None
 
 
 def _named_port(spec: Spec) -> int | None:

@@ -10,6 +10,7 @@ from longshore.model import (
     InstanceState,
     Release,
     Rollout,
+    RolloutKind,
     RolloutStatus,
     Spec,
     State,
@@ -52,7 +53,7 @@ def read_status(world: World, name: str) -> Status:
         ),
         health=health,
         last_updated=max(deployment.updated_at, events[0].timestamp if events else 0.0),
-        replicas=_replicas(world, spec, release, open_rollout, instances, newest),
+        replicas=_replicas(world, deployment, spec, release, open_rollout, instances, newest),
         spec=spec,
         events=events,
         open_rollout=open_rollout,
@@ -147,6 +148,7 @@ def _spec(world: World, deployment: Deployment, release: Release | None, rollout
 
 def _replicas(
     world: World,
+    deployment: Deployment,
     spec: Spec,
     release: Release | None,
     open_rollout: Rollout | None,
@@ -155,7 +157,10 @@ def _replicas(
 ) -> Replicas:
     """Counted are all that may serve: in a rollout old and new alike, never a set that is merely kept warm."""
     wanted = open_rollout.spec if open_rollout is not None else spec
-    runs = release.runs if release is not None and open_rollout is None else bool(instances)
+    if open_rollout is not None:
+        runs = bool(instances) and open_rollout.kind is not RolloutKind.stop
+    else:
+        runs = not deployment.stopped and (release.runs if release is not None else bool(instances))
     counted = [i for i in instances if i.retire_at is None]
     now = world.clock.monotonic()
     ready = [i for i in counted if world.board.of(i.id).ready]

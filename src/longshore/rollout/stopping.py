@@ -9,7 +9,7 @@ from longshore.rollout.strategies import parts
 
 
 def stop(view: View, spec: Spec) -> list[Step]:
-    """shift to 503 → drain → stop → COMMIT → forget them. Until the commit everything is started again."""
+    """shift to 503 → drain, stop → COMMIT → forget them, drain and retire what is warm. Undone, it serves as before."""
     serving = parts.ids(view.serving)
     refusing = None
     if view.routing is not None:
@@ -18,5 +18,6 @@ def stop(view: View, spec: Spec) -> list[Step]:
         *parts.shift(view, view.routing, refusing, name="stop_traffic"),
         *parts.drain_and_stop(view, serving),
         parts.commit(view, spec, ()),
-        RetireInstances((*serving, *parts.ids(view.leftover))),
+        RetireInstances(serving),
+        *parts.drain_and_retire(view, parts.ids(view.leftover)),
     ]

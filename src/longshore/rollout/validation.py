@@ -11,9 +11,11 @@ from longshore.artifacts import find
 from longshore.artifacts.base import ArtifactError, ArtifactMissing, Scan
 from longshore.artifacts.command import missing_program, resolve_command
 from longshore.artifacts.stopping import in_thread
+from longshore.drivers.listeners import stranger
 from longshore.errors import ArtifactNotFound, DependencyUnknown, Issue, SpecInvalid
 from longshore.files import PRE_LONGSHORE, FilesError, shared_path_problems
 from longshore.fleet import base_environment
+from longshore.masking import is_masked
 from longshore.model import Deployment, Health, Release, ReleaseState, Spec
 from longshore.rollout.reports import Validation
 from longshore.rollout.request import Request
@@ -76,7 +78,7 @@ async def check(
     deployment = world.store.deployment(spec.name) if "name" not in bad else None
     readable = source is None and "artifact_path" not in bad and spec.artifact_path
     scan = await _artifact(world, spec, findings) if readable else None
-    command = source.command if source is not None else None
+    command = (spec.command if spec.command is not None else source.command) if source is not None else None
     if scan is not None:
         command = resolve_command(spec.command, scan, spec.service_name)
     runs = command is not None or spec.command is not None
@@ -85,7 +87,8 @@ async def check(
     if spec.name:
         _place(world, request, spec, deployment, findings)
         if (files := source or scan) is not None:
-            await _disk(world, spec, files.size_bytes, findings)
+            at = "artifact_path" if source is None else "working_directory"
+            await _disk(world, spec, files.size_bytes, findings, at)
         _dependencies(world, spec, findings)
     _port(world, spec, deployment, findings, runs=runs, environment=environment)
     if "rolling" not in bad:
@@ -96,6 +99,8 @@ async def check(
         findings.refuse("shared_paths", problem)
     for key in sorted({"PORT", "HOST", "RELEASE_VERSION"} & spec.configuration.keys()):
         findings.refuse(f"configuration.{key}", f"{key} is set by Longshore for each instance; leave it out")
+    for key in sorted(key for key, text in spec.configuration.items() if is_masked(text)):
+        findings.refuse(f"configuration.{key}", "is the mask that is shown instead of a secret: give the secret itself")
     if scan is not None:
         _command(spec, scan, command, findings)
     if runs and spec.health_check_url == "" and "health_check_url" not in bad:
@@ -190,7 +195,8 @@ def _real(path: str | Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-async def _disk(world: World, spec: Spec, size_bytes: int, findings: Findings) -> None:
+async def _disk(world: World, spec: Spec, size_bytes: int, findings: Findings, at: str) -> None:
+    """at: the field whose value needs the room."""
     try:
         free = world.directory(spec.working_directory).free_bytes()
     except FilesError as error:
@@ -198,8 +204,8 @@ async def _disk(world: World, spec: Spec, size_bytes: int, findings: Findings) -
         return
     if size_bytes > free:
         findings.refuse(
-            "artifact_path",
-            f"unpacks to {size_bytes:,} bytes, but only {free:,} are free where {spec.working_directory!r} is: "
+            at,
+            f"the release takes {size_bytes:,} bytes, but only {free:,} are free where {spec.working_directory!r} is: "
             "make room, or choose another working_directory",
         )
     elif free - size_bytes < NEARLY_FULL:
@@ -266,7 +272,9 @@ def _port(
     if (deployment is None or deployment.routing is None or deployment.routing.port != port) and not (
         world.ports.is_free(port)
     ):
-        findings.refuse(at, f"port {port} is in use by another program, or needs privileges: free it or choose another")
+        holder = stranger(port, ())
+        by = f"another program, {holder}" if holder else "another program, or needs privileges"
+        findings.refuse(at, f"port {port} is in use by {by}: free it or choose another")
 
 
 async def _driver(world: World, spec: Spec, findings: Findings) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from longshore.artifacts.base import Limits
 from longshore.bus import Bus
@@ -61,7 +62,8 @@ class World:
     tell: Callable[[Rollout], None] = field(default=lambda _: None)
     #: set by the queue: begins what waits for this deployment (None: for any), where nothing is in progress
     look_at_queue: Callable[[str | None], None] = field(default=lambda _: None)
-    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    #: by name, for as long as somebody holds or waits for it: names come and go
+    _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def lock(self, name: str) -> asyncio.Lock:
         """Whoever acts on a deployment, a rollout or the monitor, holds this."""

@@ -65,6 +65,7 @@ class Figures:
     retries: int
     connect_failures: int
     latency_ms: Mapping[float, int]
+    answers_3xx: int = 0
 
 
 class Router(Protocol):

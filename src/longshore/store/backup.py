@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from longshore.clock import Clock, to_datetime
-from longshore.disk import FilesError, explained, sync_path
+from longshore.disk import FilesError, explained, make_private_directory, sync_path
 from longshore.store.sqlite import DATABASE, Damaged, make_private, problem_of, schema_problem
 
 #: seconds between two of the copies that the manager makes by itself
@@ -69,7 +69,7 @@ def back_up(database: Path, target: Path) -> None:
     if os.path.lexists(target):
         raise FilesError(f"{str(target)!r} is there already: give another name, or remove it first.")
     with explained(target):
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(target.parent)
     partial = target.with_name(f".{target.name}.part")
     try:
         _copy(database, partial)
@@ -97,7 +97,7 @@ def restore(backup: Path, data_dir: Path) -> Path | None:
         aside = None
         with explained(data_dir):
             if database.exists():
-                backups.mkdir(mode=0o700, exist_ok=True)
+                make_private_directory(backups)
                 aside = _put_aside(database, backups)
             fresh.replace(database)
             sync_path(data_dir)

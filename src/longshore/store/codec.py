@@ -1,15 +1,23 @@
-"""Records ↔ JSON text. One adapter for each record that is stored whole; decoding validates types."""
+"""Records ↔ JSON text. One adapter for each record that is stored whole; decoding validates types.
+
+Other versions of Longshore have written some of it. A field that is missing has its default, one that is unknown is
+left out; so a change that an older version must not overlook needs a new number of the schema, which that one refuses.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
+from functools import cache
 from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from longshore.model import Failure, Routing, Spec
+
+log = logging.getLogger("longshore.store")
 
 _SPEC = TypeAdapter(Spec)
 _ROUTING = TypeAdapter(Routing)
@@ -22,7 +30,38 @@ def encode_spec(spec: Spec) -> str:
 
 
 def decode_spec(text: str) -> Spec:
-    return _SPEC.validate_json(text)
+    """A value that this version does not know (another strategy, say) is its default, and the log says so: one
+    deployment must not keep the manager from the others. Raises ValueError where what is left is no spec."""
+    try:
+        return _SPEC.validate_json(text)
+    except ValidationError as error:
+        stored = json.loads(text)
+        unknown = tuple(sorted({name for each in error.errors() if (name := _leave_out(stored, each["loc"]))}))
+        spec = _SPEC.validate_json(json.dumps(stored))
+        _tell(spec.name, spec.version, unknown)
+        return spec
+
+
+def _leave_out(stored: Any, loc: tuple[int | str, ...]) -> str:
+    """Remove the innermost field that the place of an error names; its dotted name, "" where there is none."""
+    parent, path = None, []
+    for key in loc:
+        if not isinstance(stored, dict) or key not in stored:
+            break
+        parent, stored = stored, stored[key]
+        path.append(str(key))
+    if parent is not None:
+        del parent[path[-1]]
+    return ".".join(path)
+
+
+@cache
+def _tell(name: str, version: str, unknown: tuple[str, ...]) -> None:
+    """Once: a spec is decoded with every look at it."""
+    log.warning(
+        "the specification of %s %s has values that this Longshore does not know, defaults stand for them: %s",
+        *(name, version, ", ".join(unknown)),
+    )
 
 
 def encode_routing(routing: Routing | None) -> str | None:

@@ -101,16 +101,22 @@ def rollout(row: sqlite3.Row) -> Rollout:
 
 
 def waiting(row: sqlite3.Row) -> Waiting:
-    fields, dropped = codec.decode_asked(row["asked"])
+    kind, name, unreadable = RolloutKind(row["kind"]), row["deployment"], ""
+    try:
+        fields, dropped = codec.decode_asked(row["asked"])
+    except (ValueError, LookupError) as error:
+        # It is shown all the same, and says why when it should begin.
+        fields, dropped, unreadable = {}, frozenset(), str(error)
     return Waiting(
         id=row["id"],
-        ask=Ask(RolloutKind(row["kind"]), row["deployment"], fields, dropped),
+        ask=Ask(kind, name, fields, dropped, unreadable),
         spec=codec.decode_spec(row["spec"]),
         strategy=row["strategy"],
         requested_by=row["requested_by"],
         since=row["since"],
         expires_at=row["expires_at"],
         waiting_for=WaitingFor(row["waiting_for"]),
+        supersedes=bool(row["supersedes"]),
         approved_by=row["approved_by"],
         override=row["override"],
         ended_at=row["ended_at"],

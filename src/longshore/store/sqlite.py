@@ -19,6 +19,7 @@ from typing import Any
 
 from uuid_utils import uuid4
 
+from longshore.disk import sync_path
 from longshore.errors import InternalError, LeaseLost, LongshoreError
 
 #: the file in the data directory
@@ -127,6 +128,8 @@ class Database:
             copy.unlink(missing_ok=True)
             make_private(copy)
             self._connection.execute("VACUUM INTO ?", (str(copy),))
+            sync_path(copy)  # which SQLite does not: https://sqlite.org/lang_vacuum.html
+            sync_path(path.parent.resolve())
         for number, sql in pending:
             self._connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
 

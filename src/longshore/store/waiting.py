@@ -29,13 +29,13 @@ class WaitingList(Base):
         sql = "SELECT DISTINCT deployment FROM waiting WHERE ended_at IS NULL ORDER BY deployment"
         return [row["deployment"] for row in self.db.all(sql)]
 
-    def add_waiting(self, waiting: Waiting) -> None:
+    def add_waiting(self, waiting: Waiting, message: str) -> None:
         self._write(
             waiting.ask.deployment,
             "INSERT INTO waiting (id, place, deployment, kind, asked, spec, strategy, requested_by, since, expires_at, "
-            "waiting_for, override, message) VALUES (:id, (SELECT coalesce(max(place), 0) + 1 FROM waiting), "
+            "waiting_for, supersedes, override, message) VALUES (:id, (SELECT coalesce(max(place), 0) + 1 FROM waiting), "
             ":deployment, :kind, :asked, :spec, :strategy, :requested_by, :since, :expires_at, :waiting_for, "
-            ":override, :message)",
+            ":supersedes, :override, :message)",
             id=waiting.id,
             deployment=waiting.ask.deployment,
             kind=waiting.ask.kind.value,
@@ -46,8 +46,9 @@ class WaitingList(Base):
             since=waiting.since,
             expires_at=waiting.expires_at,
             waiting_for=waiting.waiting_for.value,
+            supersedes=waiting.supersedes,
             override=waiting.override,
-            message=waiting.message,
+            message=message,
         )
 
     def approve_waiting(self, waiting: Waiting, by: str, *, expires_at: float, message: str) -> None:
@@ -82,11 +83,12 @@ class WaitingList(Base):
         expect(changed, f"request {id} that waits")
 
     def trim_waiting(self, deployment: str, keep: int) -> None:
-        """Forget all but the last `keep` that were cancelled."""
+        """Forget all but the last `keep` that were cancelled, and those that an Idempotency-Key stands for."""
         self._write(
             deployment,
             "DELETE FROM waiting WHERE deployment = :name AND ended_at IS NOT NULL AND id NOT IN (SELECT id FROM "
-            "waiting WHERE deployment = :name AND ended_at IS NOT NULL ORDER BY place DESC LIMIT :keep)",
+            "waiting WHERE deployment = :name AND ended_at IS NOT NULL ORDER BY place DESC LIMIT :keep) "
+            "AND id NOT IN (SELECT rollout_id FROM idempotency WHERE rollout_id IS NOT NULL)",
             name=deployment,
             keep=keep,
         )

@@ -48,6 +48,12 @@ SIMPLE = {
     ("abort", "shop", "r-2"): ("POST", "/shop/rollouts/r-2/abort", failed_rollout()),
     ("restart", "shop"): ("POST", "/shop/restart", rollout()),
     ("scale", "shop", "3"): ("POST", "/shop/scale", rollout()),
+    ("configure", "shop", "--set", "replicas=3"): ("PATCH", "/shop", rollout(kind="change", version="1.1+c1")),
+    ("stop", "shop"): ("POST", "/shop/stop", rollout(kind="stop")),
+    ("start", "shop"): ("POST", "/shop/start", rollout(kind="start")),
+    ("pin", "shop", "1.0"): ("POST", "/shop/releases/1.0/pin", RELEASE | {"state": "kept", "pinned": True}),
+    ("unpin", "shop", "1.0"): ("POST", "/shop/releases/1.0/unpin", RELEASE | {"state": "kept", "pinned": False}),
+    ("prune", "shop"): ("POST", "/shop/prune", {"removed": ["1.0", "0.9"], "freed_bytes": 4096}),
     ("delete", "shop", "--yes"): ("DELETE", "/shop", {"message": "shop is gone"}),
 }
 

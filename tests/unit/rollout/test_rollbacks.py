@@ -160,6 +160,14 @@ async def test_releases_beyond_those_kept_are_pruned_but_never_one_to_go_back_to
     assert {"9.0", "9.1"} <= kept
 
 
+async def test_what_a_killed_manager_had_pruned_in_its_store_alone_is_removed_by_the_next_rollout(shop: Shop) -> None:
+    await shop.deployed("1.0", "2.0", "3.0", strategy="recreate")
+    shop.lab.store.set_release_state("shop", "1.0", ReleaseState.pruned)
+    await shop.deployed("4.0", strategy="recreate")
+    (releases,) = shop.machine.disk.releases.values()
+    assert set(releases) == {"2.0", "3.0", "4.0"}
+
+
 async def test_what_was_there_before_longshore_is_gone_back_to_like_any_other(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

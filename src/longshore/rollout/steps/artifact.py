@@ -10,7 +10,7 @@ from typing import ClassVar
 from longshore.artifacts.base import ArtifactError
 from longshore.artifacts.stopping import in_thread
 from longshore.errors import RolloutFailed
-from longshore.files import FilesError, Unpacked
+from longshore.files import FilesError, Unpacked, WorkingDirectory
 from longshore.model import Release, ReleaseState, RolloutKind
 from longshore.rollout.plan import Context, Step
 
@@ -99,9 +99,17 @@ class FetchArtifact(Step):
             return ""
         directory = context.world.directory(context.spec.working_directory)
         await asyncio.to_thread(directory.remove_release, self.version)
+        await self._give_up(context, directory)
         context.world.store.delete_release(context.name, self.version)
-        deployment = context.world.store.deployment(context.name)
-        if deployment is None or deployment.current_version is None:
-            # Nothing ever served from here: somebody else may have the directory.
-            await asyncio.to_thread(directory.disclaim, context.world.claim_of(context.name))
         return f"removed releases/{self.version}"
+
+    async def _give_up(self, context: Context, directory: WorkingDirectory) -> None:
+        """Where nothing ever served from the directory, somebody else may have it, as it was before."""
+        store, claim = context.world.store, context.world.claim_of(context.name)
+        deployment = store.deployment(context.name)
+        if deployment is not None and deployment.current_version is not None:
+            return
+        if await asyncio.to_thread(directory.holder) == claim:
+            if all(release.version == self.version for release in store.releases(context.name)):
+                await asyncio.to_thread(directory.remove_all)
+            await asyncio.to_thread(directory.disclaim, claim)

@@ -75,12 +75,13 @@ class CreateBackup(Step):
         return f"release {self.current} is kept in releases/{self.current}"
 
     async def undo(self, context: Context) -> str:
-        release = context.world.store.release(context.name, PRE_LONGSHORE) if self.foreign else None
-        if release is None:
-            return ""
         directory = context.world.directory(context.spec.working_directory)
+        # Also where a manager died after the copy was made and before it was written down.
+        if not self.foreign or await asyncio.to_thread(directory.release, PRE_LONGSHORE) is None:
+            return ""
         await to_its_end(directory.remove_release, PRE_LONGSHORE)
-        context.world.store.delete_release(context.name, PRE_LONGSHORE)
+        if context.world.store.release(context.name, PRE_LONGSHORE) is not None:
+            context.world.store.delete_release(context.name, PRE_LONGSHORE)
         return f"removed the copy releases/{PRE_LONGSHORE}; the originals were never touched"
 
 

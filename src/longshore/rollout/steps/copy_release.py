@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from longshore.concurrency import to_its_end
+from longshore.artifacts.stopping import in_thread
 from longshore.errors import RolloutFailed
 from longshore.files import FilesError
 from longshore.model import Release, ReleaseState
@@ -43,7 +43,10 @@ class CopyRelease(Step):
         )
         world.store.save_release(release)
         try:
-            copied = await to_its_end(directory.copy_release, self.source, self.version, world.owner_of(spec))
+            copied = await in_thread(
+                lambda limits: directory.copy_release(self.source, self.version, world.owner_of(spec), limits.stop),
+                world.artifact_limits,
+            )
         except FilesError as error:
             raise RolloutFailed(
                 f"Release {self.source} could not be copied as {self.version}: {error}", cause=str(error)

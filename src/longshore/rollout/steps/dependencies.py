@@ -24,9 +24,13 @@ class CheckDependencies(Step):
         for name in self.names:
             health = await context.world.ask_health(name)
             if health is not Health.healthy:
+                found = context.world.store.deployment(name)
+                how, remedy = (
+                    ("stopped", "Start it") if found is not None and found.stopped else (str(health), "Mend it")
+                )
                 raise DependencyUnhealthy(
-                    f"{context.name} depends on {name}, which is {health}. Mend it first, or leave it out of "
+                    f"{context.name} depends on {name}, which is {how}. {remedy} first, or leave it out of "
                     "dependencies.",
-                    cause=f"{name} is {health}",
+                    cause=f"{name} is {how}",
                 )
         return f"healthy: {', '.join(self.names)}" if self.names else "no dependencies"

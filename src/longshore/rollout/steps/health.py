@@ -10,6 +10,7 @@ from longshore.errors import HealthCheckFailed
 from longshore.health.readiness import NotReady
 from longshore.model import Spec
 from longshore.rollout.plan import Context, Step
+from longshore.rollout.steps.instances import await_ready
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class AwaitReady(Step):
 
         async def one(id: str) -> None:
             nonlocal ready
-            await readiness.await_ready(id, context.spec, successes=self.successes)
+            await await_ready(context, id, context.spec, successes=self.successes)
             if context.spec.health_check.min_ready > 0:
                 await readiness.await_steady(id, context.spec)
             ready += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -12,7 +13,7 @@ from longshore.model import Spec
 from longshore.proc import HookResult, end_left_over, run_shell
 from longshore.rollout.plan import Context, Step, StepWarning
 
-#: in the environment of every hook, and of nothing else: tells what a rollout's hooks have started
+#: in the environment of every hook and check, and of nothing else: tells what a rollout's commands have started
 ROLLOUT_VARIABLE = "DEPLOYMENT_ROLLOUT_ID"
 
 
@@ -44,7 +45,7 @@ class RunHooks(Step):
         output: list[str] = []
         for number, command in enumerate(self.commands, start=1):
             context.say(f"hook {number} of {len(self.commands)}: {command}")
-            result = await self._run_one(context, command)
+            result = await run_command(context, command, purpose=self.phase, timeout_s=context.spec.hook_timeout)
             context.advance()
             if result.tail.strip():
                 output.append(result.tail.strip())
@@ -60,36 +61,58 @@ class RunHooks(Step):
         return f"{len(self.commands)} hook{'s' if len(self.commands) != 1 else ''} ran" + (f":\n{said}" if said else "")
 
     async def undo(self, context: Context) -> str:
-        # A manager that was killed could not end its hook: that one runs on, and would act on what is being undone.
-        context.world.fence()
-        ended, left = await end_left_over(ROLLOUT_VARIABLE, context.rollout.id)
-        if left:
-            return f"warning: pid {', '.join(str(pid) for pid in left)}, started by a hook, could not be ended"
-        return f"ended {ended} process{'es' if ended != 1 else ''} of an interrupted hook" if ended else ""
+        return await end_commands(context)
 
-    async def _run_one(self, context: Context, command: str) -> HookResult:
-        rollout, spec, world = context.rollout, context.spec, context.world
-        release = world.store.release(context.name, rollout.version)
-        directory = Path(release.path) if release else Path(spec.working_directory)
-        variables = {
-            "DEPLOYMENT_NAME": context.name,
-            "DEPLOYMENT_VERSION": rollout.version,
-            "DEPLOYMENT_PREVIOUS_VERSION": rollout.previous_version or "",
-            "DEPLOYMENT_ENVIRONMENT": spec.environment,
-            "DEPLOYMENT_STRATEGY": rollout.strategy,
-            "DEPLOYMENT_RELEASE_DIR": str(directory),
-            ROLLOUT_VARIABLE: rollout.id,
-            "DEPLOYMENT_HOOK": self.phase,
-        }
-        world.fence()
-        return await run_shell(
-            command,
-            cwd=directory,
-            env={**world.base_environment(spec), **spec.configuration, **variables},
-            timeout_s=spec.hook_timeout,
-            user=world.user_of(spec),
-            log=world.hook_log(context.name, rollout.number, self.phase),
-        )
+
+async def run_command(
+    context: Context, command: str, *, purpose: str, timeout_s: float, variables: Mapping[str, str] | None = None
+) -> HookResult:
+    """Run a user's shell line for a rollout: in the new release's directory, as its user, within `timeout_s`.
+
+    purpose     what it is told it is for (DEPLOYMENT_HOOK), and the name of its log
+    variables   more of them for its environment
+    """
+    rollout, spec, world = context.rollout, context.spec, context.world
+    environment = variables_of(context)
+    world.fence()
+    return await run_shell(
+        command,
+        cwd=Path(environment["DEPLOYMENT_RELEASE_DIR"]),
+        env={
+            **world.base_environment(spec),
+            **spec.configuration,
+            **environment,
+            "DEPLOYMENT_HOOK": purpose,
+            **(variables or {}),
+        },
+        timeout_s=timeout_s,
+        user=world.user_of(spec),
+        log=world.hook_log(context.name, rollout.number, purpose),
+    )
+
+
+async def end_commands(context: Context) -> str:
+    """End what a manager that was killed could not: its command runs on, and would act on what is being undone."""
+    context.world.fence()
+    ended, left = await end_left_over(ROLLOUT_VARIABLE, context.rollout.id)
+    if left:
+        return f"warning: pid {', '.join(str(pid) for pid in left)}, started by a command, could not be ended"
+    return f"ended {ended} process{'es' if ended != 1 else ''} of an interrupted command" if ended else ""
+
+
+def variables_of(context: Context) -> dict[str, str]:
+    """What a user's command is told of the rollout that it runs in."""
+    rollout, spec = context.rollout, context.spec
+    release = context.world.store.release(context.name, rollout.version)
+    return {
+        "DEPLOYMENT_NAME": context.name,
+        "DEPLOYMENT_VERSION": rollout.version,
+        "DEPLOYMENT_PREVIOUS_VERSION": rollout.previous_version or "",
+        "DEPLOYMENT_ENVIRONMENT": spec.environment,
+        "DEPLOYMENT_STRATEGY": rollout.strategy,
+        "DEPLOYMENT_RELEASE_DIR": release.path if release else spec.working_directory,
+        ROLLOUT_VARIABLE: rollout.id,
+    }
 
 
 def _ending(result: HookResult, spec: Spec) -> str:

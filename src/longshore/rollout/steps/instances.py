@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -11,9 +12,12 @@ from longshore.concurrency import all_of
 from longshore.drivers.base import DriverError, Stopped
 from longshore.durations import format_duration
 from longshore.errors import RolloutFailed
-from longshore.health.readiness import NotReady
+from longshore.health.readiness import NotReady, PortTaken
 from longshore.model import Spec
 from longshore.rollout.plan import Context, Step
+
+#: so many times an instance is started again because of who has its port: each is a coincidence of milliseconds
+OTHER_PORTS = 2
 
 
 async def drain(context: Context, ids: tuple[str, ...]) -> str:
@@ -26,6 +30,21 @@ async def drain(context: Context, ids: tuple[str, ...]) -> str:
     if not left:
         return "no connections left"
     return f"after {format_duration(bound)} {len(left)} of {len(targets)} still have connections, which are cut"
+
+
+async def await_ready(context: Context, id: str, spec: Spec | None = None, *, successes: int | None = None) -> None:
+    """As Readiness.await_ready(); an instance whose port was taken between its lease and its start gets another one."""
+    for turn in itertools.count():
+        try:
+            await context.world.readiness.await_ready(id, spec, successes=successes)
+            return
+        except PortTaken as error:
+            if turn == OTHER_PORTS:
+                raise
+            context.say(f"warning: {error} It is started again on another port.")
+        await context.world.fleet.stop(id, context.spec.stop_timeout)
+        await context.world.fleet.start_again(id)
+        context.advance()
 
 
 def patience(spec: Spec) -> float:
@@ -101,12 +120,12 @@ class StopInstances(Step):
 
     async def undo(self, context: Context) -> str:
         # All of them, whatever their rows say: one may have been stopped without that having been written down.
-        fleet, readiness = context.world.fleet, context.world.readiness
+        fleet = context.world.fleet
         await all_of(*(fleet.start_again(id) for id in self.instances))
         late = [
             outcome
             for outcome in await asyncio.gather(
-                *(readiness.await_ready(id) for id in self.instances), return_exceptions=True
+                *(await_ready(context, id) for id in self.instances), return_exceptions=True
             )
             if isinstance(outcome, BaseException)
         ]

@@ -78,7 +78,7 @@ class Prune(Step):
         return f"remove releases beyond the newest {self.keep}"
 
     async def run(self, context: Context) -> str:
-        removed = await prune(context.world, context.name, self.keep, spare=context.rollout.version)
+        removed = await prune(context.world, context.name, self.keep)
         if not removed:
             return f"nothing beyond the newest {self.keep}"
         return f"removed {', '.join(release.version for release in removed)}"

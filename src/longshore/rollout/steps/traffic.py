@@ -18,6 +18,9 @@ from longshore.routers.base import RouterError
 #: what is to get its traffic back and ends again is started this often without waiting for the router, after so many
 #: seconds each time; then the router has its time
 REVIVAL_PAUSES_S = (0.1, 0.5, 1.0, 2.0)
+#: how long a router that has just ended, and is being started again, may take until it says what it serves (Envoy: some
+#: 0.2 s on a quiet machine), and the pause between two askings
+VERIFY_S, VERIFY_PAUSE_S = 5.0, 0.1
 
 
 def summary(routing: Routing | None) -> str:
@@ -124,20 +127,23 @@ class VerifyTraffic(Step):
         return "ask the router whether it serves that"
 
     async def run(self, context: Context) -> str:
-        world = context.world
-        match await world.router.verify(context.name, world.fleet.traffic(self.routing)):
-            case True:
+        world, until = context.world, context.world.clock.monotonic() + VERIFY_S
+        while True:
+            served = await world.router.verify(context.name, world.fleet.traffic(self.routing))
+            if served:
                 return f"the router serves: {summary(self.routing)}"
-            case False:
-                raise RolloutFailed(
-                    f"The router took the new routing but does not serve it ({summary(self.routing)}).",
-                    cause="the router's own view differs from what was applied",
-                )
-            case None:
-                raise RolloutFailed(
-                    "The router cannot be asked whether it serves the new version.",
-                    cause="its admin socket does not answer",
-                )
+            if world.clock.monotonic() >= until:
+                break
+            await world.clock.sleep(VERIFY_PAUSE_S)
+        if served is None:
+            raise RolloutFailed(
+                "The router cannot be asked whether it serves the new version.",
+                cause=f"its admin socket has not answered for {format_duration(VERIFY_S)}",
+            )
+        raise RolloutFailed(
+            f"The router took the new routing but does not serve it ({summary(self.routing)}).",
+            cause="the router's own view differs from what was applied",
+        )
 
 
 @dataclass(frozen=True)

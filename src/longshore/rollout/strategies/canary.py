@@ -47,6 +47,8 @@ def plan(view: View, spec: Spec) -> list[Step]:
                     stable=stable.id if routed and stable is not None else None,
                     candidate=view.pool_id if routed else None,
                     instances=new[:up],
+                    watches=len(weights),
+                    commands=any(check.command for check in spec.canary.analysis.checks),
                     name=f"watch_canary_{stage.weight}",
                 )
             )

@@ -16,7 +16,7 @@ from longshore.routers.envoy.resources import UNBOUNDED_MS
 #: A reply's histograms are the merge that the query before it made, so the second of two readings counts. With a
 #: single reading, 23 % of the latencies were missing that its own counter had.
 MERGE_S = 0.02
-_WANTED = r"(upstream_rq_(4xx|5xx|completed|retry|time)|upstream_cx_connect_fail)$"
+_WANTED = r"(upstream_rq_(3xx|4xx|5xx|completed|retry|time)|upstream_cx_connect_fail)$"
 
 
 async def read_figures(admin: Admin, clock: Clock, stat_name: str, epoch: str) -> Figures:
@@ -46,6 +46,7 @@ def parse_figures(answer: Mapping[str, Any], prefix: str, epoch: str) -> Figures
         retries=counters.get("upstream_rq_retry", 0),
         connect_failures=counters.get("upstream_cx_connect_fail", 0),
         latency_ms=latency,
+        answers_3xx=counters.get("upstream_rq_3xx", 0),
     )
 
 

@@ -37,10 +37,12 @@ _TYPE = "type.googleapis.com/envoy."
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 #: Envoy lists no bucket for what lies above the last bound: an hour (in ms) stands for no bound.
 UNBOUNDED_MS = 3_600_000
-#: milliseconds
-_LATENCY_BUCKETS = [
-    *(1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750),
-    *(1000, 2000, 5000, 10000, 30000, UNBOUNDED_MS),
+#: upper bounds in ms, of two digits, as Envoy counts them. 1.5 times a bound is at most the next but one: a canary's
+#: judge compares counts beyond a bound with counts beyond `max_latency_ratio` times it, rounded up to a bound.
+LATENCY_BUCKETS_MS = [
+    *(1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 23, 27, 35, 41, 53, 62, 80, 93, 120, 140, 180, 210, 270, 320, 410, 480),
+    *(620, 720, 930, 1100, 1400, 1700, 2100, 2600, 3200, 3900, 4800, 5900, 7200, 8900, 11_000, 14_000, 17_000, 21_000),
+    *(26_000, 32_000, UNBOUNDED_MS),
 ]
 
 
@@ -78,7 +80,7 @@ def boot(directory: Path, socket: Path, max_connections: int) -> Json:
             "cds_config": _from_file(directory / "cds.json"),
         },
         "stats_config": {
-            "histogram_bucket_settings": [{"match": {"suffix": "upstream_rq_time"}, "buckets": _LATENCY_BUCKETS}]
+            "histogram_bucket_settings": [{"match": {"suffix": "upstream_rq_time"}, "buckets": LATENCY_BUCKETS_MS}]
         },
         "overload_manager": {
             "resource_monitors": [

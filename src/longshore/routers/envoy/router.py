@@ -9,6 +9,7 @@ import asyncio
 import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from longshore.clock import Clock, SystemClock
 from longshore.drivers.base import Fingerprint
@@ -82,7 +83,8 @@ class EnvoyRouter:
         self._stages = Stages(self._directory, self._files, self._admin, self._clock, listen_host)
         self._aliases = Aliases(self._drop_alias, self._clock)
         self._applied: dict[str, Traffic] = {}
-        self._lanes: dict[str, asyncio.Lock] = {}
+        #: by name, for as long as somebody holds or waits for it: names come and go
+        self._lanes: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._loaded = False
 
     def capabilities(self) -> frozenset[str]:
@@ -101,7 +103,10 @@ class EnvoyRouter:
         return Fingerprint(True, f"Envoy {version}, {state}", details)
 
     async def restore(self, traffic: Mapping[str, Traffic]) -> None:
-        self._load()
+        # What is written for an Envoy that is gone is of no interest, and torn where the machine lost its power.
+        if await self._keeper.adopt():
+            self._load()
+        self._loaded = True
         for name, each in traffic.items():
             check(name, each)
         await restore(traffic, self._files, self._stages, self._keeper, self._aliases, self._stamp(), self._on_event)

@@ -12,6 +12,7 @@ CREATE TABLE waiting (
   since         REAL NOT NULL,
   expires_at    REAL NOT NULL,
   waiting_for   TEXT NOT NULL CHECK (waiting_for IN ('turn', 'approval')),
+  supersedes    INTEGER NOT NULL,     -- 1: it ends what was asked for before it
   approved_by   TEXT,
   override      TEXT,
   ended_at      REAL,                 -- when it was cancelled; NULL: it waits
