@@ -1,6 +1,6 @@
 """How often the canary's judge is wrong: false alarms of 10,000 healthy canaries, and what is caught at 1,000 requests.
 
-    .venv/bin/python benchmarks/canary_analysis.py        # some 60 s; --json for numbers
+    .venv/bin/python benchmarks/canary_analysis.py        # some 80 s; --json for numbers
 
 Requests are drawn at random and counted as the router counts them; the judge is the one that rollouts use.
 """

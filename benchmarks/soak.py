@@ -132,7 +132,8 @@ async def look(stand: Stand, console: Console) -> Sample:
     taken = await sample(stand)
     console.print(
         f"[{stand.now():.0f} s] {stand.clients.sent} requests, {stand.unexplained.total()} lost, "
-        f"{stand.in_flight.total()} in killed instances, {stand.cut.total()} with Envoy; "
+        f"{stand.in_flight.total()} in killed instances, {stand.emptied.total()} in emptied pools, "
+        f"{stand.cut.total()} with Envoy; "
         f"{stand.outcomes.total()} operations, {len(stand.faults)} faults, {len(stand.violations)} violations; "
         + ", ".join(f"{name.replace('manager: ', '')} {taken.values[name]:,.0f}" for name in TOLD),
         highlight=False,

@@ -28,10 +28,10 @@ PROGRAM = str(Path(__file__).resolve())
 
 @dataclass(frozen=True, slots=True)
 class Class:
-    """All requests of one kind, of all deployments. Times in seconds."""
+    """All requests of one kind, of all deployments, that were answered well. Times in seconds."""
 
     kind: str
-    sent: int
+    answered: int
     p50_s: float
     p99_s: float
     max_s: float
@@ -153,7 +153,7 @@ def classes(loads: Mapping[str, Load]) -> list[dict[str, Any]]:
     return [
         {
             "kind": kind,
-            "sent": len(seconds),
+            "answered": len(seconds),
             "p50_s": percentile(seconds, 50),
             "p99_s": percentile(seconds, 99),
             "max_s": seconds[-1],

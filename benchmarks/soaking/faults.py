@@ -36,9 +36,12 @@ Act = Callable[[Stand, Fault, random.Random], Awaitable[None]]
 
 async def break_things(stand: Stand, chance: random.Random, end: float, kinds: Sequence[str]) -> None:
     """One fault after the other, of these kinds, until time.monotonic() is `end`."""
+    left: list[str] = []
     while (at := time.monotonic() + chance.uniform(*PAUSE_S)) < end:
         await asyncio.sleep(at - time.monotonic())
-        kind = chance.choice(kinds)
+        # Each kind before one comes again: a short soak is to have all of them.
+        left = left or chance.sample(kinds, len(kinds))
+        kind = left.pop()
         fault = Fault(kind, None, time.monotonic())
         await FAULTS[kind](stand, fault, chance)
         fault.settled = time.monotonic()

@@ -32,8 +32,8 @@ def figures(stand: Stand, total: Total, samples: Sequence[Sample]) -> list[Figur
 
 
 def _requests(stand: Stand, total: Total) -> Iterator[Figure]:
-    kinds = ", ".join(f"{each.sent:,} {each.kind}" for each in total.classes)
-    yield Figure("requests", stand.clients.sent, at_least=1, note=kinds)
+    kinds = ", ".join(f"{each.answered:,} {each.kind}" for each in total.classes)
+    yield Figure("requests", stand.clients.sent, at_least=1, note=f"answered well: {kinds}")
     yield Figure("lost without a reason", stand.unexplained.total(), at_most=0, note=_told(stand.unexplained))
     flying = f"up to {GRACE_S:g} s after; {_told(stand.in_flight)}"
     yield Figure("lost in an instance that was killed", stand.in_flight.total(), note=flying)

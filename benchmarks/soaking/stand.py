@@ -34,7 +34,7 @@ from soaking.roles import HELD_S, App, roles
 #: otherwise take a port while the manager or Envoy is down
 PORTS = range(10_000, 20_000)
 #: keep-alive requests a second on all deployments together, more or less
-REQUESTS_PER_S = 560
+REQUESTS_PER_S = 620
 CONNECTIONS = 2
 #: what was in flight in an instance or an Envoy that was killed fails at most so much later
 GRACE_S = 1.5

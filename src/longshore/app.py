@@ -109,7 +109,6 @@ async def serve(settings: Settings, *, on_write: WriteHook | None = None) -> Non
                 async with beside(end.watch(manager.world.fence), keep_alive()):
                     notify("READY=1", f"STATUS=listens on {url}")
                     await server.serve(sockets=[listener])
-            notify("STOPPING=1")
             log.info("stopping: rollouts stay journalled, applications and the router go on")
         if end.lost is not None:
             raise end.lost

@@ -14,8 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from longshore.errors import LeaseLost
+from longshore.store.sqlite import StoreUnavailable
 
-#: called before an effect; raises LeaseLost where another manager has taken over
+#: called before an effect; raises LeaseLost where another manager has taken over, StoreUnavailable where that cannot
+#: be told
 Fence = Callable[[], None]
 
 
@@ -36,8 +38,15 @@ class EpochFence:
     def __call__(self) -> None:
         if _identity(self._path) != self._file:
             raise LeaseLost(cause=f"{self._path} is another file now, or gone")
-        with self._lock:
-            row = self._connection.execute("SELECT epoch, owner FROM manager").fetchone()
+        try:
+            with self._lock:
+                row = self._connection.execute("SELECT epoch, owner FROM manager").fetchone()
+        except sqlite3.OperationalError as error:
+            raise StoreUnavailable(
+                f"Whether this still is the manager cannot be told: {self._path} cannot be read ({error}). What was "
+                "under way is gone on with once it can.",
+                cause=str(error),
+            ) from error
         if row is None or row[0] != self._epoch:
             raise LeaseLost(cause=f"taken over by {row[1]}" if row else "the store has no manager")
 

@@ -10,13 +10,13 @@ import asyncio
 import logging
 import os
 import signal
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from longshore.errors import LeaseLost
+from longshore.errors import InternalError, LeaseLost
 from longshore.fence import Fence
+from longshore.notify import notify
 
 log = logging.getLogger("longshore")
 
@@ -39,13 +39,16 @@ class Ending:
     def when_asked(self, end: Callable[[], None]) -> None:
         """From now on, this is what ends it in order."""
         self._end = end
+        if self.asked:
+            end()
 
     def ask(self, why: str) -> None:
         if self.asked:
             return
         self.asked = why
         log.info("%s: stopping", why)
-        limit = threading.Timer(END_S, _leave)
+        notify("STOPPING=1")
+        limit = threading.Timer(END_S, _leave, (1 if self.lost is not None else 0,))
         limit.daemon = True
         limit.start()
         self._end()
@@ -60,8 +63,8 @@ class Ending:
                 self.lost = error
                 self.ask("another manager has taken over")
                 return
-            except sqlite3.Error as error:
-                log.warning("whether another manager has taken over cannot be told: %s", error)
+            except InternalError as error:
+                log.warning("%s", error)
 
     def _cancel(self) -> None:
         assert self._task is not None
@@ -87,8 +90,8 @@ def ending() -> Iterator[Ending]:
         log.info("stopped while it started: the next manager goes on from here")
 
 
-def _leave() -> None:
+def _leave(status: int) -> None:
     """Nothing ends a thread that copies, removes or waits for the disk. What it is at is as safe to break off as by a
     crash: it is done beside what serves, and the next manager removes or repeats it."""
     log.warning("not everything came to an end within %g s: leaving it as it stands, the next manager goes on", END_S)
-    os._exit(0)
+    os._exit(status)

@@ -25,8 +25,8 @@ def history() -> Iterator[History]:
         found.teardown()
 
 
-def at_every_moment(happens: Callable[[History, int], object], last: int, step: int = 1) -> None:
-    for at in range(1, last, step):
+def at_every_moment(happens: Callable[[History, int], object], last: int) -> None:
+    for at in range(1, last):
         with history() as it:
             happens(it, at)
             it.all_is_as_it_must()
@@ -51,3 +51,12 @@ def test_the_monitor_does_not_turn_in_circles_over_a_rollout_that_no_task_is_at(
         it.let_be(100.0)
         assert it.open() is None, "the tidying has taken it up"
         it.all_is_as_it_must()
+
+
+def test_a_first_deploy_that_is_held_promises_nothing_when_what_it_has_started_ends() -> None:
+    with history() as it:
+        it.begin(1, "rolling")
+        it.deploy("good-slow", "blue-green", 3, False, False, "sicken", 162, name="base")
+        for slot in range(4):
+            it.instances_end(slot, also=False)
+            it.all_is_as_it_must()

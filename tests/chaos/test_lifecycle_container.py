@@ -91,8 +91,7 @@ class Container:
     def zombies(self) -> list[int]:
         """Pids inside of those that have ended and that nobody has collected. A zombie has no namespace any more."""
         inside = [outside for outside, _, _ in self.pids().values()]
-        children = (Path(f"/proc/{pid}/task/{pid}/children").read_text().split() for pid in inside)
-        return [int(pid) for each in children for pid in each if _state(int(pid)) == "Z"]
+        return [child for pid in inside for child in _children(pid) if _state(child) == "Z"]
 
     def manager(self) -> int:
         """Pid outside of the manager, which is a child of PID 1."""
@@ -106,7 +105,7 @@ class Container:
 
     def _outside(self) -> int:
         """PID 1, seen from outside: the only child of unshare."""
-        return int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0])
+        return _children(self.process.pid)[0]
 
 
 @pytest.fixture
@@ -221,6 +220,14 @@ async def test_a_manager_that_cannot_start_ends_the_container_with_its_exit_code
     _, said = await bounded(process.communicate(), 30.0, "it gives up")
     assert process.returncode == 1
     assert b"is damaged" in said
+
+
+def _children(pid: int) -> list[int]:
+    """Of a process; none where it has ended."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def _state(pid: int) -> str:

@@ -103,7 +103,7 @@ def moments(count: int) -> Iterator[tuple[str, int, str, float]]:
 async def test_a_manager_that_was_replaced_while_it_stood_still_acts_no_more(site: Site) -> None:
     version, number = "1.0", 1
     async with site.load(**LIGHT) as load:
-        for strategy, write, point, delay_s in moments(int(os.environ.get("FROZEN") or 4)):
+        for strategy, write, point, delay_s in moments(int(os.environ.get("FROZEN") or 3)):
             number += 1
             story = f"{strategy} frozen at write {write} ({point} + {delay_s} s)"
             print(story)

@@ -1,6 +1,7 @@
 """Envoy killed in the middle of every change that a rollout makes to its traffic, with the manager up and away.
 
 Lost is what it was answering, and what comes until it is back; the rollout goes on, or is undone.
+Every step, and an Envoy that hangs for as long as it takes to notice: LONGSHORE_CHAOS_MINUTES=60 make chaos.
 """
 
 from __future__ import annotations
@@ -28,13 +29,18 @@ REPLICAS = 2
 #: seconds after which nothing may be lost any more: Envoy is back after some 0.2 s, and this machine may be busy
 BACK_S = 2.0
 
+#: all moments, and the real bounds, instead of a choice of them
+ALL = float(os.environ.get("LONGSHORE_CHAOS_MINUTES", "0")) > 0
 #: strategy → the steps in which Envoy is killed, one rollout each
 MOMENTS: dict[str, tuple[str, ...]] = {
     "recreate": ("hold_requests", "drain", "await_ready", "shift_traffic", "health_check", "retire"),
     "rolling": ("shift_traffic", "verify_traffic", "drain"),
     "blue-green": ("shift_traffic", "promote", "keep_warm"),
     "canary": ("shift_traffic", "watch_canary_20", "drain", "retire"),
-}
+} if ALL else {
+    "recreate": ("hold_requests", "shift_traffic"),
+    "blue-green": ("shift_traffic", "promote"),
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -89,7 +95,7 @@ async def test_envoy_killed_in_any_step_that_moves_traffic_costs_what_it_was_ans
     lost_only_then(load, kills)
 
 
-@pytest.mark.parametrize("step", ["hold_requests", "stop_instances"])
+@pytest.mark.parametrize("step", ["hold_requests", "stop_instances"] if ALL else ["hold_requests"])
 async def test_envoy_killed_while_a_rollout_is_undone_does_not_keep_it_from_being_undone(step: str, site: Site) -> None:
     kills: list[float] = []
     health = {"interval": "300ms", "timeout": "500ms", "deadline": "600ms"}
@@ -140,6 +146,7 @@ async def test_envoy_killed_while_no_manager_runs_is_back_with_the_next_one_in_t
     assert await site.settled() == "1.0"
 
 
+@pytest.mark.skipif(not ALL, reason="takes 15 s; LONGSHORE_CHAOS_MINUTES=60 make chaos runs it")
 async def test_an_envoy_that_hangs_is_replaced_and_a_rollout_that_met_it_ends_in_one_state(site: Site) -> None:
     """With the real bounds."""
     envoy = site.envoy()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from longshore.model import Deployment, InstanceState, Rollout, RolloutKind, RolloutStatus, State, StepRecord
 from support.living import FAILS, Living
+from support.once import ran_as_it_may
 from support.scripts import GOOD
 
 APPS = Path("/data/apps")
@@ -47,27 +48,16 @@ def journal_problems(lab: Living, rollout: Rollout) -> Iterator[str]:
 def hook_problems(
     rollout: Rollout, records: Collection[StepRecord], ran: Counter[tuple[str, str, str]]
 ) -> Iterator[str]:
-    """Once: each hook of a step that is completed ran exactly once, whatever was killed. One of a step that failed, or
-    was interrupted, ran once or not at all, none after one that did not run; one of a step that was never begun, and of
-    a rollout that has no hooks, never."""
+    """Every hook ran as often as it may (support/once.py)."""
     hooked = rollout.kind in (RolloutKind.deploy, RolloutKind.rollback)
-    spec, steps = rollout.spec, {record.name: record for record in records if not record.undo}
-    for phase, step in HOOK_STEPS.items():
+    spec, steps = rollout.spec, {record.name: record.status for record in records if not record.undo}
+    for phase, name in HOOK_STEPS.items():
         commands = spec.pre_deploy_hooks if phase == "pre_deploy" else spec.post_deploy_hooks
-        times, record = [ran[rollout.id, phase, command] for command in commands], steps.get(step)
-        if record is None or not hooked:
-            fine = not any(times)
-        elif record.status == "completed":
-            fine = all(count == 1 for count in times)
-        else:
-            fine = max(times, default=0) <= 1 and times == sorted(times, reverse=True)
-            fine = fine and (FAILS not in commands or not any(times[commands.index(FAILS) + 1 :]))
-        if not fine:
+        times, step = [ran[rollout.id, phase, command] for command in commands], steps.get(name)
+        fails_at = commands.index(FAILS) if FAILS in commands else None
+        if not ran_as_it_may(times, step if hooked else None, fails_at):
             who = f"rollout {rollout.number} of {rollout.deployment} ({rollout.kind}, {rollout.status})"
-            yield f"{who}: hooks {commands} ran {times} times, and {step} is {record and record.status}"
-    completed = steps.get("post_deploy_hooks")
-    if rollout.status is RolloutStatus.succeeded and completed is not None and completed.status == "running":
-        yield f"rollout {rollout.number} succeeded, and its hooks are still said to run"
+            yield f"{who}: hooks {commands} ran {times} times, and {name} is {step}"
 
 
 # ------------------------------------------------------------------------------------------- all at rest

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,9 @@ from support.watch import Watch
 
 #: deployment → its public port; `shop` may depend on `base`
 NAMES = {"shop": PORT, "base": PORT + 1}
+#: moments after this one are so many times TICK_S later instead
+LAST_MOMENT = 200
+TICK_S = 0.25
 #: seconds that the wall clock is set by
 JUMPS = (-3600.0, -5.0, 5.0, 100.0, 86400.0)
 
@@ -48,6 +53,7 @@ class Course(RuleBasedStateMachine):
         logging.getLogger("longshore").addHandler(self.complaints)
         #: deployments of which something died or lied since all was at rest
         self.excused: set[str] = set()
+        self._arranged: asyncio.Task[None] | None = None
         #: the next thing happens before all has come to rest
         self.hurried = False
         #: rollouts that are over, and were found to be in order
@@ -91,10 +97,12 @@ class Course(RuleBasedStateMachine):
         return self.promised(name, to.version, spec.strategy, to.replicas, to.rolling.max_unavailable)
 
     def promised_at_rest(self, name: str) -> int | None:
+        if self.waits_for_a_person(name):
+            return None
         spec = self.spec_of(name)
         if spec is None:
             return 0
-        return spec.replicas if spec.version in GOOD and not self.waits_for_a_person(name) else None
+        return spec.replicas if spec.version in GOOD else None
 
     def is_calm(self, name: str) -> bool:
         rested = self.watch.promised.get(name, 0) == self.promised_at_rest(name)
@@ -131,7 +139,7 @@ class Course(RuleBasedStateMachine):
         else:
             self.watch.lower(name, promise)
         if (happens := self.disturbance(name, disturbance, at)) is not None:
-            self.lab.in_moments(at, happens)
+            self.arrange(at, happens)
         rollout: Rollout | None = None
         try:
             rollout = self.do(self.lab.while_alive(begin()))
@@ -147,10 +155,26 @@ class Course(RuleBasedStateMachine):
                 self.watch.promise(name, self.promised_at_rest(name))
         finally:
             self.lab.at.clear()
+            if self._arranged is not None:
+                self._arranged.cancel()
             self.machine.router.refuse.clear()
             self.machine.router.lie.clear()
         self.revive_if_dead()
         return self.lab.store.rollout(rollout.id) if rollout is not None else None
+
+    def arrange(self, at: int, happens: Callable[[], None]) -> None:
+        """At that moment; of the last ones some seconds from now: what only waits has no moments."""
+        if at <= LAST_MOMENT:
+            self.lab.in_moments(at, happens)
+            return
+        lab = self.lab
+
+        async def later() -> None:
+            await self.machine.clock.sleep((at - LAST_MOMENT) * TICK_S)
+            if self.lab is lab and not lab.dead:
+                happens()
+
+        self._arranged = self.loop.create_task(later())
 
     def disturbance(self, name: str, what: str, number: int) -> Any:
         lab, router = self.lab, self.machine.router

@@ -13,7 +13,7 @@ from pathlib import Path
 
 MODE = os.environ.get("MODE", "ok")
 VERSION = os.environ["RELEASE_VERSION"]
-COUNT = [0]
+COUNT, DROPS = [0], [0]
 
 
 def wait():
@@ -30,6 +30,10 @@ def answer(connection):
                 return
             head += block
         path = head.split(b" ", 2)[1].decode()
+        if MODE == "drops" and path == "/":
+            DROPS[0] += 1
+            if DROPS[0] % 8 == 0:
+                return
         status, text = respond(path)
         body = text.encode()
         connection.sendall(
@@ -54,8 +58,11 @@ def respond(path):
     COUNT[0] += 1
     if MODE == "errors" and COUNT[0] % 5 == 0:
         return 500, "every fifth request fails"
+    if MODE == "some-errors" and COUNT[0] % 20 == 0:
+        return 500, "every twentieth request fails"
     if MODE == "slow":
         time.sleep(0.3)
+    time.sleep(float(os.environ.get("ANSWER_S", "0")))
     return 200, VERSION
 
 

@@ -30,9 +30,6 @@ SHORT: dict[str, Any] = {
     },
     "blue_green": {"keep_old": "60s"},
 }
-BROKEN: dict[str, Any] = {
-    **SHORT, "broken": True, "health_check": {"interval": "300ms", "timeout": "500ms", "deadline": "600ms"}
-}  # fmt: skip
 
 
 def seeded() -> random.Random:

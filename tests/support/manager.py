@@ -240,8 +240,6 @@ class Site(Stage):
         finally:
             connection.close()
 
-    _query = rows  # for what was written against its old name, until that is changed
-
     # ------------------------------------------------------------------------------------------------ the end
 
     def remains(self) -> list[Stat]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from longshore.drivers.mock import MockWorld, Script
-from longshore.model import Rollout, RolloutStatus
+from longshore.model import Deployment, Rollout, RolloutStatus
 from longshore.rollout.request import Request
 from longshore.rollout.terms import Terms
 from longshore.routers.mock import MockRouter
@@ -110,6 +110,21 @@ class Shop:
         self.clock.time += 10
         rollout = await self.lab.service.rollback("shop", version, terms=Terms("ana"))
         return await self.outcome(rollout)
+
+    async def do(self, verb: str, *given: Any, **terms: Any) -> Rollout:
+        """restart, scale, stop, start or change, as its rollout ends."""
+        self.clock.time += 10
+        rollout = await getattr(self.lab.service, verb)("shop", *given, terms=Terms("ana", **terms))
+        return await self.outcome(rollout)
+
+    async def change(self, patch: dict[str, Any], dropped: Collection[str] = (), **terms: Any) -> Rollout:
+        """A merge patch, as it was parsed."""
+        return await self.do("change", Request(patch, dropped=frozenset(dropped)), **terms)
+
+    def deployment(self) -> Deployment:
+        found = self.lab.store.deployment("shop")
+        assert found is not None
+        return found
 
     async def restart(self) -> None:
         """The manager is stopped in whatever it does, and a new one begins on the same machine."""

@@ -26,6 +26,7 @@ Begin = Callable[[Service, dict[str, Any], Terms], Coroutine[Any, Any, Rollout]]
 
 async def change(request: Request, name: Name) -> Response:
     """Change anything but the artifact, by a merge patch (RFC 7396): a release of its own, of the same files."""
+    existing(request, name)
     body = await read_json(request, api_of(request).settings.max_body)
     asked = parse_change(body)
     return await _roll(
@@ -59,6 +60,7 @@ async def start(request: Request, name: Name) -> Response:
 
 
 async def _small(request: Request, name: str, verb: str, begin: Begin) -> Response:
+    existing(request, name)
     body = await read_json(request, api_of(request).settings.max_body)
     patch, issues = parse_small(verb, body)
 
@@ -75,7 +77,6 @@ async def _roll(
 ) -> Response:
     """A rollout of the release that serves, answered as a deploy is."""
     api = api_of(request)
-    existing(request, name)
 
     async def start(terms: Terms) -> Rollout:
         return await unless_stopping(api, begin(api.service, terms))

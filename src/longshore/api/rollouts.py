@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from longshore.api.bodies import read_json
 from longshore.api.context import api_of
-from longshore.api.deployments import Limit, Name, Offset, valid_name
+from longshore.api.deployments import Limit, Name, Offset, existing, valid_name
 from longshore.api.problems import json_response
 from longshore.api.terms import terms_of, with_conflict
 from longshore.api.waiting import full, unless_stopping
@@ -38,9 +38,9 @@ async def rollout(request: Request, name: Name, rollout_id: RolloutId) -> Respon
 async def abort(request: Request, name: Name, rollout_id: RolloutId) -> Response:
     """End a rollout that has not committed; what it did is undone."""
     api = api_of(request)
-    patch = await _body(request, "abort")
+    patch = await _body(request, name, "abort")
     reason: str = patch.get("reason", "")
-    aborting = api.service.abort(valid_name(name), rollout_id, terms=terms_of(request), reason=reason)
+    aborting = api.service.abort(name, rollout_id, terms=terms_of(request), reason=reason)
     aborted = await unless_stopping(api, aborting)
     return json_response(full(api, aborted))
 
@@ -79,7 +79,8 @@ async def promote(request: Request, name: Name, rollout_id: RolloutId) -> Respon
     )
 
 
-async def _body(request: Request, route: str) -> dict[str, Any]:
+async def _body(request: Request, name: str, route: str) -> dict[str, Any]:
+    existing(request, name)
     patch, issues = parse_small(route, await read_json(request, api_of(request).settings.max_body))
     if issues:
         raise SpecInvalid(issues=issues)

@@ -94,10 +94,12 @@ class Ledger:
         ]
 
     def latencies(self) -> dict[str, list[float]]:
-        """Kind → seconds of each request of that kind, failed ones too, in the order in which they ended."""
+        """Kind → seconds of each request of that kind that was answered well, in the order in which they ended."""
         found: dict[int, list[float]] = {}
-        for took, kind in zip(self._took, self._kind, strict=True):
-            found.setdefault(kind, []).append(took)
+        ok = self._names.get(OK)
+        for took, kind, outcome in zip(self._took, self._kind, self._outcome, strict=True):
+            if outcome == ok:
+                found.setdefault(kind, []).append(took)
         return {self._texts[kind]: seconds for kind, seconds in found.items()}
 
     def summary(self, first: int = 0, end: int | None = None) -> Summary:

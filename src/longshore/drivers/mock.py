@@ -297,7 +297,11 @@ class MockDriver:
         waiter: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         found.waiters.append(waiter)
         if found.ends_at is None:
-            return await waiter
+            try:
+                return await waiter
+            finally:
+                if waiter in found.waiters:  # nobody waits any more
+                    found.waiters.remove(waiter)
         left = found.ends_at - self.world.clock.monotonic()
         timer = asyncio.ensure_future(self.world.clock.sleep(left))
         try:

@@ -54,6 +54,7 @@ async def finish_removal(world: World, deployment: Deployment) -> None:
     if claimed:
         await asyncio.to_thread(directory.disclaim, world.claim_of(name))
     await asyncio.to_thread(_remove_if_empty, Path(deployment.working_directory))
+    world.fence()
     await asyncio.to_thread(shutil.rmtree, world.logs / name, True)
     for id in (i.id for i in instances):
         world.board.forget(id)

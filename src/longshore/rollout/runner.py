@@ -2,7 +2,7 @@
 
 open()   the store admits one open rollout for each deployment, or says who holds it
 own()    a task of the manager: clean up after an earlier one → observe → plan → save the plan → engine.run
-recover()  at the start of a manager: what the last one left open is brought to its end by the one rule
+recover()  at the start of a manager: what the last one left open is brought to its end (recovery.py)
 """
 
 from __future__ import annotations
@@ -14,22 +14,20 @@ from typing import Any
 
 from uuid_utils import uuid7
 
-from longshore import __version__
 from longshore.artifacts.base import Scan
 from longshore.drivers.base import DriverError
 from longshore.errors import InternalError, LongshoreError, NotFound, RolloutFailed
 from longshore.files import FilesError
-from longshore.model import Deployment, Release, Rollout, RolloutKind, RolloutStatus, Spec, StepStatus, StrategyName
-from longshore.rollout.committed import serve_committed
+from longshore.model import Deployment, Release, Rollout, RolloutKind, RolloutStatus, Spec, StrategyName
 from longshore.rollout.control import Control
 from longshore.rollout.engine import Engine, describe
 from longshore.rollout.frame import plan_rollout
 from longshore.rollout.journal import Journal
 from longshore.rollout.observe import observe
-from longshore.rollout.plan import Plan, decode_plan, encode_plan, unreadable_plan
+from longshore.rollout.plan import encode_plan
+from longshore.rollout.recovery import Recovery
 from longshore.rollout.removal import finish_removal
 from longshore.rollout.reserving import expect_staying, reserve
-from longshore.rollout.steps import STEPS
 from longshore.rollout.terms import Terms
 from longshore.rollout.world import World
 from longshore.routers.base import RouterError
@@ -42,6 +40,7 @@ class Runner:
     def __init__(self, world: World, settings: Settings) -> None:
         self._world, self._settings = world, settings
         self._engine = Engine(world)
+        self._recovery = Recovery(world, self._engine)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._controls: dict[str, Control] = {}
         self._removing: dict[str, asyncio.Task[None]] = {}
@@ -145,7 +144,7 @@ class Runner:
         that kept it from writing down its end (a disk that was full)."""
         for rollout in self._world.store.open_rollouts():
             if rollout.id not in self._running:
-                self._adopt(rollout, self._recover_one(rollout, why, cause))
+                self._adopt(rollout, self._recovery.recover(rollout, self.control(rollout), why, cause))
         for deployment in self._world.store.deployments():
             if deployment.deleting is not None and deployment.name not in self._removing:
                 self._remove(deployment)
@@ -232,63 +231,9 @@ class Runner:
     async def _clean_up_after_earlier(self, rollout: Rollout) -> None:
         """What a held or stuck rollout has left is undone before a new one looks at the world."""
         for earlier in self._world.store.left_behind(rollout.deployment):
-            ended = await self._engine.unwind(earlier, self._plan_of(earlier))
+            ended = await self._engine.unwind(earlier, self._recovery.plan_of(earlier))
             if ended.status is not RolloutStatus.unwound:
                 raise RolloutFailed(f"Rollout {earlier.number} left something that cannot be undone: {ended.message}")
-
-    async def _recover_one(self, rollout: Rollout, why: str, cause: str) -> None:
-        plan = self._plan_of(rollout)
-        journal = Journal(self._world, rollout, plan)
-        match rollout.status:
-            case RolloutStatus.committed:
-                assert plan is not None
-                journal.event("info", "The manager was restarted after the commit: finishing.")
-                if plan.unreadable:
-                    # What it stops may still get requests, and the shift that ends this is not to be read.
-                    await serve_committed(self._world, rollout)
-                await self._engine.finish(rollout, plan)
-            case RolloutStatus.paused if plan is not None and rollout.abort_requested is None:
-                journal.event("info", "The manager was restarted: the rollout is still paused.")
-                _warn_of_unreadable(journal, plan)
-                begun = [r for r in self._world.store.journal(rollout.id) if not r.undo]
-                # It waits between two steps, or in one that waits for a person.
-                within = bool(begun) and begun[-1].status is StepStatus.running
-                start = len(begun) - within
-                waiting = within and plan.steps[start] not in plan.unreadable
-                if not waiting:
-                    self.control(rollout).pause()
-                await self._engine.run(rollout, plan, self.control(rollout), start=start, waiting=waiting)
-            case RolloutStatus.unwinding:
-                await self._undo(rollout, plan)
-            case _:
-                failure = describe(
-                    rollout,
-                    RolloutFailed(
-                        why,
-                        operation=_interrupted(self._world, rollout),
-                        cause=cause,
-                    ),
-                )
-                journal.move(RolloutStatus.unwinding, failure=failure, message=f"{failure.message} Undoing everything.")
-                await self._undo(journal.rollout, plan)
-
-    async def _undo(self, rollout: Rollout, plan: Plan | None) -> None:
-        """As the engine does; stuck at a step that cannot be read, what is committed serves all the same."""
-        ended = await self._engine.unwind(rollout, plan)
-        if ended.status is RolloutStatus.stuck and plan is not None and plan.unreadable:
-            version = await serve_committed(self._world, ended)
-            Journal(self._world, ended, plan).event("warning", f"{version or 'nothing'} serves meanwhile.")
-
-    def _plan_of(self, rollout: Rollout) -> Plan | None:
-        """The stored one, and never one planned anew. None: it was interrupted before it had one."""
-        text = self._world.store.plan_of(rollout.id)
-        if text is None:
-            return None
-        try:
-            return decode_plan(text, STEPS)
-        except ValueError as error:
-            begun = [record for record in self._world.store.journal(rollout.id) if not record.undo]
-            return unreadable_plan(begun, str(error), committed=rollout.status is RolloutStatus.committed)
 
 
 def _called(rollout: Rollout) -> str:
@@ -306,19 +251,3 @@ def _called(rollout: Rollout) -> str:
             return f"{rollout.strategy} change to {rollout.version}"
         case RolloutKind.stop | RolloutKind.start:
             return f"{rollout.kind} of {rollout.version}"
-
-
-def _warn_of_unreadable(journal: Journal, plan: Plan) -> None:
-    """Whoever resumes it should know beforehand that this version cannot take it to its end."""
-    if plan.unreadable:
-        journal.event(
-            "warning",
-            f"Longshore {__version__} cannot read the step {plan.unreadable[0].name} of this rollout, which another "
-            "version has planned: start that version again to resume it, or abort it. Resumed here it is undone.",
-        )
-
-
-def _interrupted(world: World, rollout: Rollout) -> str:
-    """Name of the step that was under way."""
-    records = [record for record in world.store.journal(rollout.id) if not record.undo]
-    return records[-1].name if records else "plan"

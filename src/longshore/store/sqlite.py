@@ -28,6 +28,12 @@ DATABASE = "longshore.db"
 WriteHook = Callable[[str], None]
 
 
+#: seconds that opening waits for a lock of another program: nothing else goes on yet
+OPENING_S = 10.0
+#: and that a write does, with the whole manager. The next ones wait no more at all, until one has got through: a lock
+#: held for long makes rollouts fail, but keeps neither probes nor answers nor SIGTERM (5 s) waiting.
+BUSY_S = 2.0
+
 #: primary result code of SQLite → what to do, for those that say nothing of the statement
 _REMEDIES = {
     sqlite3.SQLITE_BUSY: "End the program that keeps it locked",
@@ -95,7 +101,7 @@ class Database:
         existed = path.exists()
         if not existed:
             make_private(path)
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=10.0, check_same_thread=False)
+        self._connection = sqlite3.connect(path, isolation_level=None, timeout=OPENING_S, check_same_thread=False)
         self._connection.row_factory = sqlite3.Row
         try:
             self._open(path, existed)
@@ -107,6 +113,7 @@ class Database:
             raise
         self._on_write = on_write
         self._depth = 0
+        self._patience_s = OPENING_S
         self._after_commit: list[Callable[[], None]] = []
         self.path = path
         self.epoch = 0
@@ -144,6 +151,7 @@ class Database:
         )
         row = self._connection.execute("SELECT id, epoch FROM manager").fetchone()
         self._connection.execute("COMMIT")
+        self._wait_for_others(BUSY_S)
         self.epoch = int(row["epoch"])
         return str(row["id"]), self.epoch
 
@@ -164,6 +172,7 @@ class Database:
         try:
             self._roll_back()  # what an error of the disk kept from being rolled back when it happened
             self._connection.execute("BEGIN IMMEDIATE")
+            self._wait_for_others(BUSY_S)
             self._depth = 1
             row = self._connection.execute("SELECT epoch, owner FROM manager").fetchone()
             if row is None or row["epoch"] != self.epoch:
@@ -176,6 +185,8 @@ class Database:
             with suppress(sqlite3.OperationalError):
                 self._roll_back()
             if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in _REMEDIES:
+                if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                    self._wait_for_others(0.0)
                 raise StoreUnavailable(
                     f"The database {self.path} cannot be written: {error}. "
                     f"{_REMEDIES[error.sqlite_errorcode & 0xFF]}; what was under way is then gone on with.",
@@ -208,6 +219,12 @@ class Database:
 
     def close(self) -> None:
         self._connection.close()
+
+    def _wait_for_others(self, seconds: float) -> None:
+        """How long a write waits for a lock that another program holds."""
+        if seconds != self._patience_s:
+            self._patience_s = seconds
+            self._connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:

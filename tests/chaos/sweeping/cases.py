@@ -34,7 +34,7 @@ class Case:
     #: the manager dies at this write of the act, counted from 1; of an abort: from the request on
     write: int
     point: str
-    #: and the next one at this write of its recovery
+    #: and the next one at this write of its recovery; 0: it is left alone
     second: int
     second_point: str
     #: an abort comes right after this write of the deploy; 0: there is none
@@ -50,7 +50,7 @@ class Result:
     reached: bool
     #: the same of its successor
     second_reached: bool
-    #: writes of the whole recovery, that of the killed successor included
+    #: writes of the recovery; of one that was cut off those up to there and of the one after it, which does some again
     recovery: int
     #: what the journal said of the moment of death
     at: str = ""
@@ -112,17 +112,20 @@ class Course:
         for write, point in self.slots():
             if not self._done(write, point):
                 return self._case(write, point, self._second_for(write))
-        if self.every > 1 or not (missing := self.missing()):
+        if self.every > 1 or not any(result.reached for result in self.results):
             return None
-        longest = self._longest()
-        return self._case(longest.case.write, longest.case.point, missing[0])
+        longest = self._longest().case
+        if not any(result.case.second == 0 for result in self.results):
+            return self._case(longest.write, longest.point, 0)  # left alone: how many writes it has
+        missing = self.missing()
+        return self._case(longest.write, longest.point, missing[0]) if missing else None
 
     def missing(self) -> list[int]:
-        """Writes of recoveries at which no successor was killed yet, though there were recoveries as long."""
-        length = max((result.recovery for result in self.results), default=0)
+        """Writes of recoveries at which no successor was killed yet, though one that was left alone had as many."""
+        length = max((result.recovery for result in self.results if not result.second_reached), default=0)
         hits = self._hits()
         misses = Counter(result.case.second for result in self.results if not result.second_reached)
-        return [number for number in range(1, length + 1) if not hits[number] and misses[number] <= TRIES]
+        return [number for number in range(1, length + 1) if not hits[number] and misses[number] < TRIES]
 
     def recovery_writes(self) -> tuple[int, int]:
         """(writes of recoveries that were hit, writes of the longest recovery that can be)."""

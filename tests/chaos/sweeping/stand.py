@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import tempfile
@@ -15,7 +14,7 @@ from typing import Any
 from chaos.sweeping.cases import Group
 from longshore.demo.ledger import Ledger, Summary
 from longshore.demo.load import Load
-from longshore.drivers.identity import read_stat
+from longshore.drivers.identity import read_stat, send
 from support import kills
 from support.manager import Site, open_site, until
 from support.waits import Patience
@@ -109,9 +108,10 @@ class Stand:
         return bool(await until(seen, "the manager stands still at its fuse", 30.0) == "T")
 
     def go_on(self) -> None:
-        """SIGCONT; of one that is dead by now nothing is expected."""
-        if self.site.manager.alive:
-            os.kill(self.site.manager.pid, signal.SIGCONT)
+        """SIGCONT, where the manager stands still: it may be dead, and its pid nobody's any more."""
+        stat = read_stat(self.site.manager.pid)
+        if stat is not None and stat.state == "T":
+            send(stat.pid, stat.start_time, signal.SIGCONT)
 
     def keep_evidence(self, directory: Path) -> None:
         """The manager's log and its store, as they are now."""

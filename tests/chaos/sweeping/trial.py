@@ -126,7 +126,8 @@ async def _kill_and_settle(stand: Stand, case: Case, progress: _Progress) -> Non
     await act.restore(stand)
     progress.reached = await _killed(stand, case)
     progress.at = stand.moment()
-    light(stand, case.second, case.second_point)
+    if case.second:
+        light(stand, case.second, case.second_point)
     recovery = await _recovery(stand)
     if recovery is None:
         progress.second_reached, progress.recovery = True, case.second

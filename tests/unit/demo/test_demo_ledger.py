@@ -79,9 +79,9 @@ def test_percentiles_are_by_nearest_rank() -> None:
     assert percentile([7.0], 99) == 7
 
 
-def test_latencies_are_told_by_kind_with_those_of_failures() -> None:
+def test_latencies_are_told_by_kind_and_a_failure_has_none() -> None:
     ledger = Ledger()
-    for kind, outcome, seconds in (("get", OK, 1), ("slow", OK, 4), ("get", "refused", 2)):
+    for kind, outcome, seconds in (("get", OK, 1), ("slow", OK, 4), ("get", "refused", 3), ("get", OK, 2)):
         ledger.record(kind, outcome, "1", time.monotonic() - seconds)
     assert {kind: [round(each) for each in took] for kind, took in ledger.latencies().items()} == {
         "get": [1, 2], "slow": [4]

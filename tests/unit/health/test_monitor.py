@@ -277,3 +277,14 @@ async def test_a_round_that_fails_is_not_the_last(shop: Shop, monkeypatch: pytes
         broken[0] = False
         shop.driver_world.kill("shop-1-0")
         await until(lambda: shop.driver_world.running() == 2, "both run again")
+
+
+async def test_what_is_stopped_is_neither_started_nor_asked(shop: Shop) -> None:
+    await shop.deployed("1.0")
+    await shop.do("stop")
+    starts = shop.driver_world.starts
+    async with watched(shop):
+        await for_a_while(shop, 120)
+    assert (shop.driver_world.starts, shop.driver_world.running()) == (starts, 0)
+    assert shop.lab.world.board.of("url:shop").ready is None
+    assert shop.deployment().stopped

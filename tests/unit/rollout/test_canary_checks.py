@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -23,29 +24,26 @@ VARIABLES = {"DEPLOYMENT_NAME": "shop", "DEPLOYMENT_VERSION": "2.0", "CANARY_WEI
 
 
 @asynccontextmanager
-async def answering(status: int, body: str, *, after_s: float = 0.0) -> AsyncIterator[tuple[str, list[str]]]:
+async def answering(status: int, body: str) -> AsyncIterator[tuple[str, list[str]]]:
     """A server that always answers that: its URL, and the targets it was asked for."""
     targets: list[str] = []
     tasks: list[Any] = []
-    over = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.append(asyncio.current_task())
         head = await reader.readuntil(b"\r\n\r\n")
         targets.append(head.split(b" ")[1].decode())
-        if after_s:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), after_s)
         data = body.encode()
         writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: {len(data)}\r\nconnection: close\r\n\r\n".encode() + data)
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", targets
     finally:
         server.close()
-        over.set()
         await asyncio.gather(*tasks)
         await server.wait_closed()
 
@@ -126,7 +124,8 @@ async def test_nobody_there_is_no_verdict(kind: str) -> None:
 
 
 async def test_an_answer_that_does_not_come_in_time_is_no_verdict() -> None:
-    async with answering(200, "late", after_s=5.0) as (url, _):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         assert await asked(CanaryCheck("a", http=url, timeout=0.05)) == Answer(OPEN, "no answer within 50ms")
 
 

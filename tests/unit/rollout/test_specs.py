@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from longshore.model import Canary, CanaryStep, HealthCheck, Rolling, Spec
-from longshore.rollout.specs import INHERITED, resolve
+from longshore.model import Canary, CanaryStep, HealthCheck, Resources, Rolling, Spec
+from longshore.rollout.specs import INHERITED, changed, resolve
 from support.makers import make_deployment, make_spec
 
 APPS = Path("/data/apps")
@@ -161,3 +161,61 @@ def test_what_a_shape_error_left_out_is_empty() -> None:
 
 def test_unknown_fields_are_left_out() -> None:
     assert resolved(colour="blue", health_check={"colour": "blue"}) == resolved()
+
+
+# ------------------------------------------------------------------------------------------------ changes
+
+
+SERVING = make_spec(
+    "1.0",
+    health_check_url="http://localhost:8080/up",
+    configuration={"A": "1", "B": "2"},
+    health_check=HealthCheck(interval=9.0, timeout=3.0),
+    resources=Resources(memory=5),
+    replicas=3,
+)
+
+
+@pytest.mark.parametrize(
+    ("patch", "dropped", "expected"),
+    [
+        ({"replicas": 5}, (), {"replicas": 5}),
+        ({}, ("replicas",), {"replicas": 1}),
+        ({"configuration": {"A": "9", "C": "3"}}, (), {"configuration": {"A": "9", "B": "2", "C": "3"}}),
+        ({}, ("configuration.A", "configuration.Z"), {"configuration": {"B": "2"}}),
+        ({}, ("configuration",), {"configuration": {}}),
+        ({"health_check": {"interval": 1.0}}, (), {"health_check": HealthCheck(interval=1.0, timeout=3.0)}),
+        ({}, ("health_check.interval",), {"health_check": HealthCheck(timeout=3.0)}),
+        ({}, ("health_check",), {"health_check": HealthCheck()}),
+        ({}, ("resources.memory", "canary.sticky"), {"resources": Resources()}),
+    ],
+    ids=str,
+)
+def test_a_change_patches_what_serves_and_what_it_drops_is_the_default(
+    patch: dict[str, Any], dropped: tuple[str, ...], expected: dict[str, Any]
+) -> None:
+    assert changed(SERVING, patch, dropped) == replace(SERVING, **expected)
+
+
+@pytest.mark.parametrize(
+    ("patch", "dropped", "public"),
+    [
+        ({"health_check_url": "http://localhost:8080/new"}, (), 8080),
+        ({"health_check_url": "http://localhost:9090/up"}, (), 9090),
+        ({"health_check_url": "https://shop.example.org/up"}, (), 8080),
+        ({}, ("health_check_url",), 8080),
+        ({"port": 9000}, ("health_check_url",), 9000),
+        ({}, ("health_check_url", "port"), None),
+    ],
+    ids=str,
+)
+def test_a_change_takes_nothing_off_its_port_unless_it_says_so(
+    patch: dict[str, Any], dropped: tuple[str, ...], public: int | None
+) -> None:
+    assert changed(SERVING, patch, dropped).public_port == public
+
+
+def test_a_port_given_beside_the_url_gives_way_to_a_url_that_is_changed() -> None:
+    serving = replace(SERVING, port=8080)
+    assert changed(serving, {"replicas": 4}, ()).port == 8080
+    assert changed(serving, {"health_check_url": "http://localhost:9090/up"}, ()).public_port == 9090

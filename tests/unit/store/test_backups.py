@@ -131,6 +131,26 @@ def test_a_restored_copy_is_the_database_and_what_was_there_is_kept_whole(tmp_pa
     again.close()
 
 
+def test_a_restore_that_is_cut_short_has_lost_nothing_of_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(tmp_path)
+    back_up(tmp_path / DATABASE, tmp_path / "copy.db")
+    add(store, "new")
+    files = {suffix: (tmp_path / f"{DATABASE}{suffix}").read_bytes() for suffix in ("", "-wal")}
+    store.close()
+    for suffix, content in files.items():
+        (tmp_path / f"{DATABASE}{suffix}").write_bytes(content)
+
+    def killed(path: Path, target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        restore(tmp_path / "copy.db", tmp_path)
+    assert names_in(tmp_path / DATABASE) == ["new"]
+
+
 def test_a_copy_can_be_restored_where_there_is_nothing_yet(tmp_path: Path) -> None:
     store = opened(tmp_path)
     add(store, "shop")

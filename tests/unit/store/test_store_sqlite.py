@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from longshore.store import Store
 from longshore.store import sqlite as database
-from longshore.store.sqlite import Database, SchemaTooNew, migrations
+from longshore.store.sqlite import Database, SchemaTooNew, StoreUnavailable, migrations
 from support.engine import Clock
 from support.makers import make_deployment
 
@@ -137,6 +139,27 @@ def test_a_database_that_cannot_commit_says_so_and_goes_on(tmp_path: Path) -> No
     assert store.deployments() == []
     store.save_deployment(make_deployment())
     store.close()
+
+
+def test_a_lock_that_another_program_holds_is_waited_for_once_and_not_by_each_write(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_S", 0.3)
+    store.save_deployment(make_deployment("before"))
+
+    def refused_within() -> float:
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="database is locked"):
+            store.save_deployment(make_deployment("refused"))
+        return time.monotonic() - began
+
+    for _ in range(2):
+        with closing(sqlite3.connect(store.db.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert refused_within() > 0.2
+            assert refused_within() < 0.2
+            assert store.deployment("before") is not None
+        store.save_deployment(make_deployment("after"))
 
 
 def test_the_stamp_moves_with_each_write_about_a_deployment_and_with_no_other(store: Store) -> None:

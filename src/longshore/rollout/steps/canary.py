@@ -16,8 +16,9 @@ from longshore.rollout.steps.hooks import end_commands, run_command, variables_o
 
 #: seconds between two looks at the figures: a bad candidate is found within about that, and reading costs 20-30 ms
 LOOK_EVERY_S = 1.0
-#: seconds between two lines of progress with new figures: a candidate may be watched for days
-SAY_EVERY_S = 15.0
+#: seconds between two lines of progress with new figures, at first and, doubling, at last: each is stored, and a
+#: candidate may be watched for days
+SAY_AFTER_S, SAY_EVERY_S = 15.0, 900.0
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class _Watch:
 
     def __init__(self, step: WatchCanary, context: Context, promoted: asyncio.Future[None]) -> None:
         self._step, self._context, self.promoted = step, context, promoted
-        self._clock, self._say_again = context.world.clock, 0.0
+        self._clock, self._say_at, self._say_after = context.world.clock, 0.0, SAY_AFTER_S
         variables = {**variables_of(context), "CANARY_WEIGHT": str(step.weight)}
         self._panel = Panel(
             context.spec.canary.analysis,
@@ -171,8 +172,9 @@ class _Watch:
             raise HealthCheckFailed(
                 f"The candidate was judged worse at {step.weight} %: {judgement.reason}", cause=judgement.reason
             )
-        if self._clock.monotonic() >= self._say_again:
-            self._say_again = self._clock.monotonic() + SAY_EVERY_S
+        if self._clock.monotonic() >= self._say_at:
+            self._say_at = self._clock.monotonic() + self._say_after
+            self._say_after = min(2 * self._say_after, SAY_EVERY_S)
             context.say(f"so far {judgement.verdict}: {judgement.reason}")
 
     async def _read(self) -> None:

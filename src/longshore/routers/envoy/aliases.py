@@ -2,6 +2,8 @@
 
 A held request tries again within 0.5 s, one whose connection was cut within 0.25 s (the largest back-offs of the
 retry policies), in the cluster it came by. Two seconds after that was given targets that serve, nothing waits in it.
+What still has its answer to come from an instance that left is cut when that one ends, after a drain that took its
+whole time or because it hangs: as long as there is any, the alias stays for its next try.
 """
 
 from __future__ import annotations
@@ -15,14 +17,22 @@ from longshore.routers.base import RouterError
 from longshore.routers.envoy.cluster import Cluster
 
 LINGER_S = 2.0
+#: Between two looks whether requests are under way in it; two without any, for one between two tries is not counted.
+LOOK_S = 0.5
+LOOKS = 2
+#: A stream may last for days, and is not tried again.
+BUSY_S = 600.0
 
 #: (deployment, alias)
 Drop = Callable[[str, str], Awaitable[None]]
+#: alias → whether requests are under way in it
+Busy = Callable[[str], Awaitable[bool]]
 
 
 class Aliases:
-    def __init__(self, drop: Drop, clock: Clock) -> None:
+    def __init__(self, drop: Drop, busy: Busy, clock: Clock) -> None:
         self._drop = drop
+        self._busy = busy
         self._clock = clock
         self._of: dict[str, frozenset[str]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -32,7 +42,7 @@ class Aliases:
         return self._of.get(name, frozenset())
 
     def set(self, name: str, aliases: Mapping[str, Cluster]) -> None:
-        """These are the deployment's aliases now. Each is dropped 2 s after it was first given targets."""
+        """These are the deployment's aliases. Each goes 2 s after it was first given targets, if it is idle."""
         for alias in self.of(name) - frozenset(aliases):
             self._cancel(alias)
         self._of[name] = frozenset(aliases)
@@ -65,6 +75,10 @@ class Aliases:
 
     async def _linger(self, name: str, alias: str) -> None:
         await self._clock.sleep(LINGER_S)
+        until, idle = self._clock.monotonic() + BUSY_S, 0
+        while idle < LOOKS and self._clock.monotonic() < until:
+            idle = 0 if await self._busy(alias) else idle + 1
+            await self._clock.sleep(LOOK_S)
         # If Envoy is away, the next change or the next manager drops it.
         with contextlib.suppress(RouterError):
             await self._drop(name, alias)

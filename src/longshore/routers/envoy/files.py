@@ -57,6 +57,8 @@ class ResourceFile:
         self.path = path
         self.items: dict[str, str] = {}
         self.version = 0
+        #: why it is not known what the file held when this manager came; "" where it is
+        self.lost = ""
         self._acks = acks
         self._admin = admin
         self._clock = clock
@@ -69,7 +71,7 @@ class ResourceFile:
         self._pending = False
 
     def load(self) -> None:
-        """Take over what an earlier manager wrote. Raises RouterError for a file that is not ours to read."""
+        """Take over what an earlier manager wrote; nothing, and `lost`, where that is gone or cannot be read."""
         try:
             stored = json.loads(self.path.read_bytes())
             self.version = int(stored["version_info"])
@@ -78,9 +80,9 @@ class ResourceFile:
                 resources = resources[0].get("virtual_hosts", [])
             self.items = {str(resource["name"]): _text(resource) for resource in resources}
         except FileNotFoundError:
-            self.items, self.version = {}, 0
-        except (ValueError, LookupError, TypeError) as error:
-            raise RouterError(f"{self.path} cannot be read ({error}); move it away, it is written anew") from error
+            self.items, self.version, self.lost = {}, 0, "it is missing"
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            self.items, self.version, self.lost = {}, 0, f"it cannot be read: {error}"
 
     def resource(self, name: str) -> Json | None:
         text = self.items.get(name)

@@ -6,11 +6,11 @@ where it stands, even after a crash between two writes. Rewriting what is there 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from longshore.routers.base import RouterError, Traffic
 from longshore.routers.envoy.aliases import Aliases
-from longshore.routers.envoy.files import Files
+from longshore.routers.envoy.files import Files, ResourceFile
 from longshore.routers.envoy.keeper import Keeper
 from longshore.routers.envoy.moves import plan_move
 from longshore.routers.envoy.resources import cluster, listener_name
@@ -41,9 +41,14 @@ async def restore(
             on_event("error", f"no deployment is known, but the router serves {served}: it is left as it is")
         return
     if not alive:
-        _lay_out(traffic, files, stages, stamp)
+        _lay_out(traffic, files.all, files, stages, stamp)
         await keeper.ensure()
         return
+    lost = [file for file in files.all if file.lost]
+    for file in lost:
+        on_event("warning", f"router, {file.path}: {file.lost}; it is written anew from the store")
+    # All of it at once: what a file does not name is removed.
+    _lay_out(traffic, lost, files, stages, stamp)
     for file in files.all:
         await _or_event(file.confirm(), f"{file.path.name}", on_event)
     await _forget_strangers(traffic, files, stages, on_event)
@@ -59,15 +64,18 @@ async def restore(
         aliases.set(move.name, move.aliases)
 
 
-def _lay_out(traffic: Mapping[str, Traffic], files: Files, stages: Stages, stamp: str) -> None:
-    """The files for an Envoy that is yet to be started. Nothing waits in its clusters, so there are no aliases."""
-    clusters = [c for name, each in traffic.items() for c in plan_move(name, each, {}, (), stamp).after.values()]
-    files.clusters.lay({c.name: cluster(c) for c in clusters})
-    for shard in files.shards:
-        hosts = {name: virtual_host(name, each) for name, each in traffic.items() if stages.shard(name) is shard}
-        shard.lay(hosts)
-    ports = {name: each.port for name, each in traffic.items()}
-    files.listeners.lay({listener_name(n, port): stages.fresh_listener(n, port) for n, port in ports.items()})
+def _lay_out(
+    traffic: Mapping[str, Traffic], which: Collection[ResourceFile], files: Files, stages: Stages, stamp: str
+) -> None:
+    """The whole content of these files, yet to be written, for an Envoy in whose clusters nothing waits: no aliases."""
+    if files.clusters in which:
+        clusters = [c for name, each in traffic.items() for c in plan_move(name, each, {}, (), stamp).after.values()]
+        files.clusters.lay({c.name: cluster(c) for c in clusters})
+    for shard in frozenset(files.shards).intersection(which):
+        shard.lay({name: virtual_host(name, each) for name, each in traffic.items() if stages.shard(name) is shard})
+    if files.listeners in which:
+        ports = {name: each.port for name, each in traffic.items()}
+        files.listeners.lay({listener_name(n, port): stages.fresh_listener(n, port) for n, port in ports.items()})
 
 
 async def _forget_strangers(traffic: Mapping[str, Traffic], files: Files, stages: Stages, on_event: OnEvent) -> None:

@@ -81,7 +81,7 @@ class EnvoyRouter:
             fence=fence,
         )
         self._stages = Stages(self._directory, self._files, self._admin, self._clock, listen_host)
-        self._aliases = Aliases(self._drop_alias, self._clock)
+        self._aliases = Aliases(self._drop_alias, self._is_busy, self._clock)
         self._applied: dict[str, Traffic] = {}
         #: by name, for as long as somebody holds or waits for it: names come and go
         self._lanes: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -224,6 +224,14 @@ class EnvoyRouter:
                 f"requests cannot be held: something listens on {PLACEHOLDER.host}:{PLACEHOLDER.port}, which has to "
                 "refuse connections; stop it, or use recreate with hold 0"
             )
+
+    async def _is_busy(self, alias: str) -> bool:
+        """Whether requests are under way in a cluster, whatever instances it had when they began."""
+        try:
+            active = await self._admin.stats(rf"^cluster\.{alias.replace('.', '_')}\.upstream_rq_active$")
+        except AdminUnavailable:
+            return False
+        return any(int(value) for value in active.values())
 
     async def _drop_alias(self, name: str, alias: str) -> None:
         """What waited in it has had its time to go through."""

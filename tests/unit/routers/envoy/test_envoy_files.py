@@ -110,10 +110,11 @@ async def test_a_shard_that_no_listener_uses_is_written_and_not_waited_for(envoy
     assert shard.resource("shop") == {"name": "shop", "domains": ["shop"]}
 
 
-async def test_a_file_that_is_not_ours_is_refused_with_the_remedy(file: ResourceFile) -> None:
+async def test_a_file_that_is_not_ours_is_known_to_be_lost(file: ResourceFile) -> None:
     file.path.write_text("{")
-    with pytest.raises(RouterError, match="move it away"):
-        file.load()
+    file.load()
+    assert file.items == {}
+    assert file.lost.startswith("it cannot be read: ")
 
 
 async def test_a_disk_that_takes_nothing_leaves_what_was_there(file: ResourceFile, tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ TRAFFICS = {
 
 def generated() -> str:
     """Everything that can be written for any of the traffics, as one text."""
-    parts: list[Any] = [boot(Path("/d"), Path("/d/admin.sock"), 10000), listener(Path("/d"), "shop", "0.0.0.0", 8080, 7500)]
+    socket = Path("/d/admin.sock")
+    parts: list[Any] = [boot(Path("/d"), socket, 10000), listener(Path("/d"), "shop", "0.0.0.0", 8080, 7500)]
     parts += [virtual_host("shop", each) for each in TRAFFICS.values()]
     parts += [cluster(Cluster("shop", p.id, p.targets, p.health_path, "1")) for p in (A, B, EMPTY)]
     return json.dumps(parts, indent=1)
