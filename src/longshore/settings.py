@@ -66,7 +66,6 @@ class Environment(_Section):
         description="fields of a deploy request, for those that neither it nor the current release has",
     )
 
-
     @field_validator("approval_timeout")
     @classmethod
     def _duration(cls, value: str) -> str:
@@ -210,7 +209,6 @@ def default_data_dir() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/longshore")
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "longshore"
-
 
 
 def load(config_file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:

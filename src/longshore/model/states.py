@@ -41,7 +41,8 @@ def derive_state(
     """The one answer to "what state is it in", from facts alone.
 
     A rollout in progress decides; then a last rollout that failed and was not unwound, or nothing that ever served
-    (unknown: nothing was tried yet, its first deploy waits); then the health of what is committed. An unwound failure leaves the old version serving, so it does not show here.
+    (unknown where that was not even tried: its first deploy waits); then the health of what is committed. An unwound
+    failure leaves the old version serving, so it does not show here.
     """
     if open_rollout is not None:
         going_back = open_rollout.kind is RolloutKind.rollback or open_rollout.status is RolloutStatus.unwinding

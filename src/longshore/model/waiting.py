@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from longshore.model.rollout import Failure, Rollout, RolloutKind, RolloutStatus, WaitingFor
 from longshore.model.events import Progress
+from longshore.model.rollout import Failure, Rollout, RolloutKind, RolloutStatus, WaitingFor
 from longshore.model.spec import Spec, StrategyName
 
 

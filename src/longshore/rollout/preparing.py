@@ -45,7 +45,9 @@ class Preparation:
     async def of(self, ask: Ask) -> Prepared:
         """Raises SpecInvalid and its kinds for what cannot be, DeploymentNotFound."""
         if ask.unreadable:
-            message = f"Another version of Longshore wrote down what was asked for, and this one cannot read it: ask again."
+            message = (
+                "What was asked for was written down by another version, and cannot be read by this one: ask again."
+            )
             raise SpecInvalid(message, cause=ask.unreadable, **_about(ask))
         return await PREPARATIONS[ask.kind](self, ask)
 

@@ -52,8 +52,8 @@ class Queue:
         """Raise DeploymentInProgress where others wait for their turn: between two rollouts nobody slips in."""
         if line := self._line(ask.deployment):
             raise DeploymentInProgress(
-                f"{_requests(len(line))} for a turn at {ask.deployment} already, first a {called(line[0])} that "
-                f"{line[0].requested_by} asked for. Wait for that, ask with on_conflict queue or supersede, or roll back.",
+                f"{_requests(len(line))} for a turn at {ask.deployment} already, first the {called(line[0])} of "
+                f"{line[0].requested_by}. Wait for that, ask with on_conflict queue or supersede, or roll back.",
                 deployment=ask.deployment,
                 operation=ask.kind.value,
                 cause=f"{line[0].id} is next",
@@ -110,7 +110,9 @@ class Queue:
             store.db.after_commit(lambda: self._leave(waiting.id, ended))
         return True
 
-    def make_way(self, name: str, why: str, *, supersede: bool = False, before: Waiting | None = None) -> Rollout | None:
+    def make_way(
+        self, name: str, why: str, *, supersede: bool = False, before: Waiting | None = None
+    ) -> Rollout | None:
         """Cancel what waits, and have what is in progress aborted. Returns that; past its commit it only ends.
 
         supersede   a rollback is not aborted: a pipeline that supersedes is not to undo what a person takes back

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from longshore.errors import DeploymentInProgress, Forbidden, SpecInvalid
+from longshore.errors import Forbidden, SpecInvalid
 from longshore.model import (
     Ask,
     Health,
@@ -290,7 +290,7 @@ class Service(Queries):
         self._begin(await self._preparation.of(waiting.ask), waiting.ask.kind, terms)
 
     def _begin(self, prepared: Prepared, kind: RolloutKind, terms: Terms) -> Rollout:
-        name, source = prepared.spec.name, prepared.source
+        source = prepared.source
         if source is not None:
             self._preparation.expect_unchanged(source)
         rollout = self._runner.open(prepared.spec, kind, terms, strategy=prepared.strategy, runs=prepared.runs)

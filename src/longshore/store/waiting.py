@@ -33,9 +33,9 @@ class WaitingList(Base):
         self._write(
             waiting.ask.deployment,
             "INSERT INTO waiting (id, place, deployment, kind, asked, spec, strategy, requested_by, since, expires_at, "
-            "waiting_for, supersedes, override, message) VALUES (:id, (SELECT coalesce(max(place), 0) + 1 FROM waiting), "
-            ":deployment, :kind, :asked, :spec, :strategy, :requested_by, :since, :expires_at, :waiting_for, "
-            ":supersedes, :override, :message)",
+            "waiting_for, supersedes, override, message) "
+            "VALUES (:id, (SELECT coalesce(max(place), 0) + 1 FROM waiting), :deployment, :kind, :asked, :spec, "
+            ":strategy, :requested_by, :since, :expires_at, :waiting_for, :supersedes, :override, :message)",
             id=waiting.id,
             deployment=waiting.ask.deployment,
             kind=waiting.ask.kind.value,
