@@ -7,32 +7,38 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from longshore.api import server
 from longshore.api.app import create_app
 from longshore.api.service import Service
 from longshore.api.settings import ApiSettings
+from longshore.clock import SystemClock
+from longshore.model import Delivery, DeliveryState
+from longshore.store import Store
+from longshore.webhooks.desk import Desk
+from longshore.webhooks.outbox import Outbox
+from longshore.webhooks.receiver import Webhook
 
 TOKEN = "t0ken-of-the-tests"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def app_of(service: Service, **settings: Any) -> FastAPI:
-    return create_app(
-        service, desk(), ApiSettings(**{"token": TOKEN, **settings}), ready=lambda: True, version="0.0.1"
-    )
+    return create_app(service, desk(), ApiSettings(**{"token": TOKEN, **settings}), ready=lambda: True, version="0.0.1")
 
 
 def desk() -> Desk:
     """Of one webhook, `chat`, with one delivery, `msg_1`; in memory."""
     store = Store(Path(":memory:"), SystemClock())
     store.take_over()
-    webhooks = (Webhook(name="chat", url="http://127.0.0.1:9/secret"),)
-    store.add_delivery(Delivery("msg_1", "chat", "rollout.failed", "shop", "{}", DeliveryState.dead, 1.0, 1.0, 11, 2.0))
+    webhooks = (Webhook(name="chat", url=SecretStr("http://127.0.0.1:9/secret-path")),)
+    store.add_delivery(Delivery("msg_1", "chat", "rollout.failed", "shop", "{}", DeliveryState.dead, 1.0, 1.0))
     return Desk(store, SystemClock(), Outbox(store, SystemClock(), webhooks), webhooks)
 
 

@@ -19,7 +19,7 @@ from uuid_utils import uuid7
 
 from longshore.durations import format_duration
 from longshore.errors import DeploymentInProgress, InternalError, LeaseLost, LongshoreError
-from longshore.model import Ask, Rollout, RolloutKind, Waiting, WaitingFor
+from longshore.model import Ask, Rollout, RolloutKind, RolloutStatus, Waiting, WaitingFor
 from longshore.rollout.preparing import Prepared
 from longshore.rollout.reserving import expect_staying, reserve
 from longshore.rollout.runner import Runner
@@ -93,7 +93,7 @@ class Queue:
             if terms.once is not None:
                 store.remember_key(terms.once.caller, terms.once.key, "", waiting.id)
             added = self._told(waiting, f"{terms.caller} asked for a {called(waiting)}. {message}").as_rollout()
-            self._world.tell(added)
+            self._world.tell(added, None)
         self.look(name)
         return added
 
@@ -106,7 +106,7 @@ class Queue:
             if by is not None:
                 store.count_change(name, by)
             ended = self._told(waiting, f"The {called(waiting)} of {waiting.requested_by} was cancelled: {message}")
-            self._world.tell(ended.as_rollout())
+            self._world.tell(ended.as_rollout(), RolloutStatus.queued)
             store.db.after_commit(lambda: self._leave(waiting.id, ended))
         return True
 
