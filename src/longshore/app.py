@@ -130,6 +130,11 @@ def check(settings: Settings) -> None:
                 pwd.getpwnam(environment.user)
             except KeyError:
                 raise SettingsError(f"environments.{name}.user: there is no user {environment.user!r}.") from None
+    for webhook in settings.webhooks:
+        try:
+            webhook.key()
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"webhooks: the secret_file of {webhook.name} cannot be used: {error}.") from error
 
 
 @asynccontextmanager
@@ -150,7 +155,7 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
         service = Service(world, settings, defaults, runner)
         outbox = Outbox(store, clock, settings.webhooks)
         world.tell = outbox.tell
-        sender = Sender(store, clock, outbox, settings.webhooks)
+        sender = Sender(store, clock, outbox, settings.webhooks, fence)
         backups = Backups(settings.data_dir, settings.keep_backups, clock)
         monitor = Monitor(world, driver_of, settings.keep_events, backups)
         ready = asyncio.Event()

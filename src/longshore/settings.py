@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -19,8 +19,7 @@ from longshore.artifacts.base import Limits
 from longshore.durations import parse_duration
 from longshore.freezes import Freeze
 from longshore.toml_lines import has, line_of, value_at
-from longshore.webhooks.events import EVENTS
-from longshore.webhooks.signing import key_of
+from longshore.webhooks.receiver import Webhook
 
 
 class SettingsError(Exception):
@@ -80,51 +79,6 @@ class Environment(_Section):
     @property
     def approval_timeout_s(self) -> float:
         return parse_duration(self.approval_timeout)
-
-
-class Webhook(_Section):
-    """A receiver that is told what happens to rollouts."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="how the API and the CLI call it")
-    url: str = Field(pattern=r"^https?://\S+$", description="where it listens; not shown, for it may hold a secret")
-    events: tuple[str, ...] = Field(
-        ("rollout.started", "rollout.succeeded", "rollout.failed", "rollout.rolled_back"),
-        description="what it is told, or `*` for everything",
-    )
-    environments: tuple[str, ...] = Field((), description="of which environments; none named: of all")
-    format: Literal["json", "slack"] = Field("json", description="what the body looks like")
-    secret: SecretStr | None = Field(None, description="signs each message; `whsec_` and base64, or any text")
-    secret_file: Path | None = Field(None, description="a file with the secret, in its place")
-
-    @field_validator("events")
-    @classmethod
-    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for event in value:
-            if event != "*" and event not in EVENTS:
-                raise ValueError(f"{event!r} is no event: use * or {', '.join(EVENTS)}")
-        return value
-
-    @model_validator(mode="after")
-    def _readable(self) -> Webhook:
-        if self.secret is not None and self.secret_file is not None:
-            raise ValueError("give a secret or a secret_file, not both")
-        try:
-            key_of(self.key or "")
-        except OSError as error:
-            raise ValueError(f"secret_file cannot be read: {error}") from error
-        return self
-
-    @property
-    def key(self) -> str | None:
-        """The secret, wherever it stands."""
-        if self.secret_file is not None:
-            return self.secret_file.read_text().strip()
-        return self.secret.get_secret_value() if self.secret is not None else None
-
-    def wants(self, event: str, environment: str) -> bool:
-        return ("*" in self.events or event in self.events) and (
-            not self.environments or environment in self.environments
-        )
 
 
 class Settings(BaseSettings):

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import httpx2
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from longshore.access.locks import Locks
 from longshore.access.tokens import Tokens
@@ -21,10 +22,10 @@ from longshore.api.service import Service
 from longshore.api.settings import ApiSettings
 from longshore.clock import SystemClock
 from longshore.model import Delivery, DeliveryState
-from longshore.settings import Webhook
 from longshore.store import Store
 from longshore.webhooks.desk import Desk
 from longshore.webhooks.outbox import Outbox
+from longshore.webhooks.receiver import Webhook
 from support.fake_access import FakeLocks, tokens_in_memory
 
 TOKEN = "t0ken-of-the-tests"
@@ -41,8 +42,8 @@ def desk() -> Desk:
     """Of one webhook, `chat`, with one delivery, `msg_1`; in memory."""
     store = Store(Path(":memory:"), SystemClock())
     store.take_over()
-    webhooks = (Webhook(name="chat", url="http://127.0.0.1:9/secret"),)
-    store.add_delivery(Delivery("msg_1", "chat", "rollout.failed", "shop", "{}", DeliveryState.dead, 1.0, 1.0, 11, 2.0))
+    webhooks = (Webhook(name="chat", url=SecretStr("http://127.0.0.1:9/secret-path")),)
+    store.add_delivery(Delivery("msg_1", "chat", "rollout.failed", "shop", "{}", DeliveryState.dead, 1.0, 1.0))
     return Desk(store, SystemClock(), Outbox(store, SystemClock(), webhooks), webhooks)
 
 

@@ -269,6 +269,8 @@ ROUTES: tuple[Row, ...] = (
     Row("GET", _WEBHOOKS, webhooks.list_webhooks, None, "List webhooks", {200: schemas.Webhooks}, tag="webhooks"),
     Row("GET", f"{_WEBHOOK}/deliveries", webhooks.list_deliveries, None, "List deliveries of a webhook",
         {200: schemas.Deliveries}, {**_NO_WEBHOOK, 400: f"{_SPEC}: a query parameter is not valid"}, tag="webhooks"),
+    Row("GET", f"{_WEBHOOK}/deliveries/{{delivery}}", webhooks.get_delivery, None, "Get a delivery",
+        {200: schemas.Delivery}, {404: "NOT_FOUND"}, tag="webhooks"),
     Row("POST", f"{_WEBHOOK}/deliveries/{{delivery}}/redeliver", webhooks.redeliver, None, "Send a delivery again",
         {200: schemas.Delivery}, _NO_WEBHOOK, tag="webhooks", role=Role.admin),
     Row("POST", f"{_WEBHOOK}/test", webhooks.test_webhook, None, "Send a test to a webhook", {200: schemas.Delivery},

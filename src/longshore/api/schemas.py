@@ -289,10 +289,10 @@ class Locks(BaseModel):
 
 class Webhook(BaseModel):
     name: Annotated[str, Field(examples=["chat"])]
-    host: Annotated[str, Field(examples=["https://hooks.example.com"], description="without the path: it may be secret")]
+    host: Annotated[str, Field(examples=["https://hooks.example.com"], description="of its URL; the rest is secret")]
     events: list[str]
     environments: Annotated[list[str], Field(description="empty: all")]
-    format: Literal["json", "slack"]
+    format: Annotated[str, Field(examples=["slack"])]
     signed: bool
     pending: Annotated[int, Field(description="deliveries on their way")]
     dead: Annotated[int, Field(description="deliveries that were given up")]
@@ -313,6 +313,7 @@ class Delivery(BaseModel):
     ended_at: Instant | None
     attempts: int
     answer: Annotated[str, Field(description="what the last attempt was answered")]
+    body: Annotated[str, Field(description="as it is sent")]
 
 
 class Deliveries(BaseModel):

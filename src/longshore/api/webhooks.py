@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Path, Query
 from starlette.requests import Request
@@ -44,6 +44,11 @@ async def list_deliveries(
     )
 
 
+async def get_delivery(request: Request, webhook: WebhookName, delivery: DeliveryId) -> Response:
+    """One message: how it stands, and what the last attempt was answered."""
+    return json_response(wire.delivery_json(api_of(request).webhooks.delivery(webhook, delivery)))
+
+
 async def redeliver(request: Request, webhook: WebhookName, delivery: DeliveryId) -> Response:
     """Send it once more, now, whatever became of it; with all its attempts before it."""
     await _no_body(request, "redeliver")
@@ -51,13 +56,12 @@ async def redeliver(request: Request, webhook: WebhookName, delivery: DeliveryId
 
 
 async def test_webhook(request: Request, webhook: WebhookName) -> Response:
-    """Send a message of a rollout that never was, so that its way can be tried."""
+    """Send a message of a rollout that never was, so that its way can be tried. It is tried once."""
     await _no_body(request, "test_webhook")
     return json_response(wire.delivery_json(api_of(request).webhooks.test(webhook, caller_of(request).name)))
 
 
-async def _no_body(request: Request, route: str) -> dict[str, Any]:
-    patch, issues = parse_small(route, await read_json(request, api_of(request).settings.max_body))
+async def _no_body(request: Request, route: str) -> None:
+    _, issues = parse_small(route, await read_json(request, api_of(request).settings.max_body))
     if issues:
         raise SpecInvalid(issues=issues)
-    return patch

@@ -241,11 +241,11 @@ def lock_json(lock: Lock) -> Json:
 def webhook_json(report: WebhookReport) -> Json:
     return {
         "name": report.webhook.name,
-        "host": report.host,
+        "host": report.webhook.host,
         "events": list(report.webhook.events),
         "environments": list(report.webhook.environments),
         "format": report.webhook.format,
-        "signed": report.webhook.key is not None,
+        "signed": report.webhook.signed,
         "pending": report.pending,
         "dead": report.dead,
     }
@@ -263,6 +263,7 @@ def delivery_json(delivery: Delivery) -> Json:
         "ended_at": _instant_or_null(delivery.ended_at),
         "attempts": delivery.attempts,
         "answer": delivery.answer,
+        "body": delivery.body,
     }
 
 

@@ -26,7 +26,7 @@ from longshore.errors import (
     LeaseLost,
     LongshoreError,
 )
-from longshore.model import Ask, Rollout, RolloutKind, Waiting, WaitingFor
+from longshore.model import Ask, Rollout, RolloutKind, RolloutStatus, Waiting, WaitingFor
 from longshore.rollout.preparing import Prepared
 from longshore.rollout.reserving import expect_staying, reserve
 from longshore.rollout.runner import Runner
@@ -99,10 +99,10 @@ class Queue:
             store.count_change(name, terms.caller)
             if terms.once is not None:
                 store.remember_key(terms.once.caller, terms.once.key, "", waiting.id)
-            added = self._told(waiting, f"{terms.caller} asked for a {called(waiting)}. {message}")
-            self._world.tell(added.as_rollout())
+            added = self._told(waiting, f"{terms.caller} asked for a {called(waiting)}. {message}").as_rollout()
+            self._world.tell(added, None)
         self.look(name)
-        return added.as_rollout()
+        return added
 
     def cancel(self, waiting: Waiting, message: str, *, by: str | None = None) -> bool:
         """It will not begin. False: it has begun, or was cancelled before. by: who asked for that alone."""
@@ -113,7 +113,7 @@ class Queue:
             if by is not None:
                 store.count_change(name, by)
             ended = self._told(waiting, f"The {called(waiting)} of {waiting.requested_by} was cancelled: {message}")
-            self._world.tell(ended.as_rollout())
+            self._world.tell(ended.as_rollout(), RolloutStatus.queued)
             store.db.after_commit(lambda: self._leave(waiting.id, ended))
         return True
 

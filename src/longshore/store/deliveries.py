@@ -1,6 +1,9 @@
-"""The outbox of webhooks."""
+"""The outbox of webhooks. Nothing that is shown of a deployment changes with it, so none is touched."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Sequence
 
 from longshore.model import Delivery, DeliveryState
 from longshore.store import rows
@@ -18,7 +21,7 @@ class Deliveries(Base):
         """Newest first, and how many there are."""
         where = "WHERE webhook = :webhook AND (:state IS NULL OR state = :state)"
         found = self.db.all(
-            f"SELECT * FROM deliveries {where} ORDER BY created_at DESC, rowid DESC LIMIT :limit OFFSET :offset",
+            f"SELECT * FROM deliveries {where} ORDER BY place DESC LIMIT :limit OFFSET :offset",
             webhook=webhook,
             state=state,
             limit=limit,
@@ -27,48 +30,77 @@ class Deliveries(Base):
         total = self.db.one(f"SELECT count(*) AS n FROM deliveries {where}", webhook=webhook, state=state)
         return [rows.delivery(row) for row in found], total["n"] if total else 0
 
-    def next_delivery(self, webhook: str) -> Delivery | None:
-        """The one that is to be tried first; it may not be due yet."""
+    def next_delivery(self, webhook: str, *, in_order: int) -> Delivery | None:
+        """The one that is to be tried first; it may not be due yet. None waits behind an earlier one of its deployment
+        that was tried `in_order` times or more."""
         row = self.db.one(
-            "SELECT * FROM deliveries WHERE webhook = :webhook AND state = 'pending' ORDER BY next_at, rowid LIMIT 1",
+            "SELECT * FROM deliveries d WHERE webhook = :webhook AND state = 'pending' AND NOT EXISTS (SELECT 1 FROM "
+            "deliveries WHERE webhook = :webhook AND state = 'pending' AND deployment = d.deployment "
+            "AND place < d.place AND attempts < :in_order) ORDER BY next_at, place LIMIT 1",
             webhook=webhook,
+            in_order=in_order,
         )
         return None if row is None else rows.delivery(row)
 
     def add_delivery(self, delivery: Delivery) -> None:
-        self._write(
-            delivery.deployment,
+        self.db.write(
             "INSERT INTO deliveries (id, webhook, event, deployment, body, state, created_at, next_at) VALUES (:id, "
             ":webhook, :event, :deployment, :body, :state, :created_at, :next_at)",
-            id=delivery.id,
-            webhook=delivery.webhook,
-            event=delivery.event,
-            deployment=delivery.deployment,
-            body=delivery.body,
-            state=delivery.state.value,
-            created_at=delivery.created_at,
-            next_at=delivery.next_at,
+            {
+                "id": delivery.id,
+                "webhook": delivery.webhook,
+                "event": delivery.event,
+                "deployment": delivery.deployment,
+                "body": delivery.body,
+                "state": delivery.state.value,
+                "created_at": delivery.created_at,
+                "next_at": delivery.next_at,
+            },
         )
 
     def note_attempt(self, delivery: Delivery) -> None:
-        """How the last attempt went."""
-        self._write(
-            delivery.deployment,
+        """How it stands after an attempt, or before the first of a new series. One that was forgotten stays so."""
+        self.db.write(
             "UPDATE deliveries SET state = :state, next_at = :next_at, attempts = :attempts, ended_at = :ended_at, "
             "answer = :answer WHERE id = :id",
-            id=delivery.id,
-            state=delivery.state.value,
-            next_at=delivery.next_at,
-            attempts=delivery.attempts,
-            ended_at=delivery.ended_at,
-            answer=delivery.answer,
+            {
+                "id": delivery.id,
+                "state": delivery.state.value,
+                "next_at": delivery.next_at,
+                "attempts": delivery.attempts,
+                "ended_at": delivery.ended_at,
+                "answer": delivery.answer,
+            },
         )
+
+    def give_up_deliveries(self, known: Sequence[str], why: str) -> dict[str, int]:
+        """What is pending for other webhooks than these is dead. Returns how many of each."""
+        others = "state = 'pending' AND webhook NOT IN (SELECT value FROM json_each(:known))"
+        sql = f"SELECT webhook, count(*) AS n FROM deliveries WHERE {others} GROUP BY webhook"
+        found = {row["webhook"]: row["n"] for row in self.db.all(sql, known=json.dumps(list(known)))}
+        if found:
+            self.db.write(
+                f"UPDATE deliveries SET state = 'dead', ended_at = :now, answer = :why WHERE {others}",
+                {"known": json.dumps(list(known)), "now": self.clock.now(), "why": why},
+            )
+        return found
 
     def count_deliveries(self) -> dict[tuple[str, str], int]:
         """(webhook, state) → how many."""
         sql = "SELECT webhook, state, count(*) AS n FROM deliveries GROUP BY webhook, state"
         return {(row["webhook"], row["state"]): row["n"] for row in self.db.all(sql)}
 
-    def trim_deliveries(self, before: float) -> None:
-        """Forget those that ended before that time."""
-        self._write("", "DELETE FROM deliveries WHERE ended_at < :before", before=before)
+    def trim_deliveries(self, keep: int, at_once: int = 500) -> None:
+        """Forget all but the newest `keep` that arrived, and as many that were given up, of each webhook.
+
+        at_once   most that are dropped in one call
+        """
+        sql = (
+            "SELECT place FROM (SELECT place, row_number() OVER (PARTITION BY webhook, state ORDER BY place DESC) AS n "
+            "FROM deliveries WHERE state <> 'pending') WHERE n > :keep ORDER BY place LIMIT :most"
+        )
+        if found := self.db.all(sql, keep=keep, most=at_once):
+            places = json.dumps([row["place"] for row in found])
+            self.db.write(
+                "DELETE FROM deliveries WHERE place IN (SELECT value FROM json_each(:places))", {"places": places}
+            )

@@ -5,31 +5,26 @@ from __future__ import annotations
 import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 
 from longshore.clock import Clock
 from longshore.errors import NotFound
 from longshore.model import Delivery, DeliveryState, Rollout, RolloutKind, RolloutStatus, Spec
-from longshore.settings import Webhook
 from longshore.store import Store
-from longshore.webhooks.formats import FORMATS
+from longshore.webhooks.events import TEST
 from longshore.webhooks.outbox import Outbox
+from longshore.webhooks.receiver import Webhook
 
 #: what a test is told to be about
-_NOBODY = Spec(name="example", version="1.2.3", artifact_path="/srv/example-1.2.3.tar.gz")
+_EXAMPLE = Spec(name="example", version="1.2.3", artifact_path="/srv/example-1.2.3.tar.gz")
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookReport:
+    """pending, dead: deliveries on their way, and given up."""
+
     webhook: Webhook
     pending: int
     dead: int
-
-    @property
-    def host(self) -> str:
-        """The URL without its path, which may be a secret."""
-        parts = urlsplit(self.webhook.url)
-        return f"{parts.scheme}://{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
 
 
 class Desk:
@@ -42,37 +37,43 @@ class Desk:
     def list(self) -> builtins.list[WebhookReport]:
         counts = self._store.count_deliveries()
         return [
-            WebhookReport(webhook, counts.get((name, "pending"), 0), counts.get((name, "dead"), 0))
+            WebhookReport(
+                webhook, counts.get((name, DeliveryState.pending), 0), counts.get((name, DeliveryState.dead), 0)
+            )
             for name, webhook in self._webhooks.items()
         ]
 
     def deliveries(
         self, name: str, *, state: DeliveryState | None, limit: int, offset: int
     ) -> tuple[builtins.list[Delivery], int]:
-        """Newest first."""
+        """Newest first, and how many there are."""
         return self._store.deliveries(self._webhook(name).name, state=state, limit=limit, offset=offset)
+
+    def delivery(self, name: str, id: str) -> Delivery:
+        delivery = self._store.delivery(id)
+        if delivery is None or delivery.webhook != self._webhook(name).name:
+            raise NotFound(f"The webhook {name} has no delivery {id[:80]!r}.", operation="find")
+        return delivery
 
     def redeliver(self, name: str, id: str) -> Delivery:
         """Due now, with all its attempts before it."""
-        webhook, delivery = self._webhook(name), self._store.delivery(id)
-        if delivery is None or delivery.webhook != webhook.name:
-            raise NotFound(f"The webhook {name} has no delivery {id!r}.", operation="find")
         again = replace(
-            delivery, state=DeliveryState.pending, attempts=0, ended_at=None, next_at=self._clock.now()
+            self.delivery(name, id), state=DeliveryState.pending, attempts=0, ended_at=None, next_at=self._clock.now()
         )
         with self._store.transaction():
             self._store.note_attempt(again)
-            self._store.db.after_commit(lambda: self._outbox.wake(name))
+            self._outbox.due(name)
         return again
 
     def test(self, name: str, caller: str) -> Delivery:
-        webhook, now = self._webhook(name), self._clock.now()
+        """A message of a rollout that never was; it is tried once."""
+        now = self._clock.now()
         rollout = Rollout(
-            id="00000000-0000-7000-8000-000000000000", deployment=_NOBODY.name, number=1, kind=RolloutKind.deploy,
-            version=_NOBODY.version, previous_version="1.2.2", strategy="rolling", status=RolloutStatus.succeeded,
-            spec=_NOBODY, requested_by=caller, started_at=now, ended_at=now, message="A test: nothing was deployed.",
+            id="00000000-0000-7000-8000-000000000000", deployment=_EXAMPLE.name, number=1, kind=RolloutKind.deploy,
+            version=_EXAMPLE.version, previous_version="1.2.2", strategy="rolling", status=RolloutStatus.succeeded,
+            spec=_EXAMPLE, requested_by=caller, started_at=now, ended_at=now, message="A test: nothing was deployed.",
         )  # fmt: skip
-        return self._outbox.add(webhook, "test", _NOBODY.name, FORMATS[webhook.format]("test", rollout, now))
+        return self._outbox.add(self._webhook(name), TEST, rollout)
 
     def _webhook(self, name: str) -> Webhook:
         if name not in self._webhooks:

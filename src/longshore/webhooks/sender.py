@@ -1,7 +1,12 @@
 """Delivering what the outbox holds: each webhook by a task of its own, so that one receiver never waits for another.
 
-A delivery is tried at once, then after growing pauses for about a day, then it is dead until a person has it sent
-again. An answer of 2xx is success; 410 Gone is the receiver's word that it wants nothing more.
+    pending ──► delivered      an answer of 2xx
+       └──────► dead           after all attempts; at once by 410 Gone, by which a receiver says that it wants no more,
+                               and where the configuration has its webhook no more
+
+What fails is tried again after growing pauses, for a day. A message that has failed but a few times keeps later ones
+of its deployment behind it, so that a receiver that is restarted is told everything in order; afterwards they overtake
+it, for one message that is refused for ever keeps no news back.
 """
 
 from __future__ import annotations
@@ -14,35 +19,45 @@ from dataclasses import replace
 import httpx2
 
 from longshore.clock import Clock
-from longshore.errors import InternalError, LeaseLost
+from longshore.errors import LeaseLost
+from longshore.fence import Fence
 from longshore.model import Delivery, DeliveryState
-from longshore.settings import Webhook
 from longshore.store import Store
+from longshore.webhooks.events import TEST
 from longshore.webhooks.outbox import Outbox
+from longshore.webhooks.receiver import Webhook
 from longshore.webhooks.signing import headers
 
 log = logging.getLogger("longshore.webhooks")
 
-#: seconds after each attempt that failed; some 26 hours in all
-PAUSES_S = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 36000.0)
+#: seconds after each attempt that failed; 29 hours in all
+PAUSES_S = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 46800.0)
+#: attempts during which later messages of the deployment wait, some three minutes
+IN_ORDER = 3
 #: bound on one attempt, in seconds
 TIMEOUT_S = 10.0
-#: while the store cannot be read or written
+#: seconds between two looks at what is due: a machine may have slept, its clock may have been set
+LOOK_S = 60.0
+#: seconds until the next look where the store cannot be read or written
 STORE_PAUSE_S = 10.0
-#: how much of an answer is kept
-_ANSWER = 300
+#: most of an answer that is kept, in characters
+ANSWER = 300
 
 
 class Sender:
-    def __init__(self, store: Store, clock: Clock, outbox: Outbox, webhooks: Sequence[Webhook]) -> None:
-        self._store, self._clock, self._webhooks = store, clock, webhooks
+    def __init__(self, store: Store, clock: Clock, outbox: Outbox, webhooks: Sequence[Webhook], fence: Fence) -> None:
+        self._store, self._clock, self._webhooks, self._fence = store, clock, webhooks, fence
         self._wakers = {webhook.name: asyncio.Event() for webhook in webhooks}
         outbox.wake = lambda name: self._wakers[name].set()
 
     async def run(self) -> None:
         """Until it is cancelled. What was being sent is then sent again by the next manager."""
+        self._give_up_others()
+        if not self._webhooks:
+            return
+        # A proxy, and authorities besides the usual ones, are found in the environment, as by other programs.
         async with (
-            httpx2.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client,
+            httpx2.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False) as client,
             asyncio.TaskGroup() as group,
         ):
             for webhook in self._webhooks:
@@ -50,61 +65,97 @@ class Sender:
 
     # --- private
 
+    def _give_up_others(self) -> None:
+        """What is left of webhooks that the configuration has no more, or under another name."""
+        known = [webhook.name for webhook in self._webhooks]
+        try:
+            for name, number in self._store.give_up_deliveries(known, "The configuration has no such webhook.").items():
+                log.warning("webhook %s: it is gone from the configuration, %d messages were given up", name, number)
+        except Exception as error:
+            log.warning("what is left of webhooks that are gone could not be given up: %s", error)
+
     async def _serve(self, client: httpx2.AsyncClient, webhook: Webhook) -> None:
         waker = self._wakers[webhook.name]
         while True:
             waker.clear()
             try:
-                delivery = self._store.next_delivery(webhook.name)
-                wait = None if delivery is None else delivery.next_at - self._clock.now()
-                if delivery is not None and wait is not None and wait <= 0:
+                delivery = self._store.next_delivery(webhook.name, in_order=IN_ORDER)
+                wait = LOOK_S if delivery is None else self._wait(delivery)
+                if delivery is not None and wait <= 0:
                     self._store.note_attempt(await self._attempt(client, webhook, delivery))
                     continue
             except LeaseLost:
                 return
-            except InternalError as error:
+            except Exception as error:
                 log.warning("webhook %s: %s", webhook.name, error)
                 wait = STORE_PAUSE_S
-            await self._woken(waker, wait)
+            await self._woken(waker, min(wait, LOOK_S))
 
-    async def _woken(self, waker: asyncio.Event, seconds: float | None) -> None:
+    def _wait(self, delivery: Delivery) -> float:
+        """Seconds until it is due. More than its pause: the clock was set back, so the pause begins anew."""
+        pause = PAUSES_S[delivery.attempts - 1] if delivery.attempts else 0.0
+        wait = delivery.next_at - self._clock.now()
+        if wait > pause:
+            self._store.note_attempt(replace(delivery, next_at=self._clock.now() + pause))
+            return pause
+        return wait
+
+    async def _woken(self, waker: asyncio.Event, seconds: float) -> None:
         """Until there is something new, or for so long."""
-        sleep = asyncio.ensure_future(self._clock.sleep(seconds) if seconds is not None else asyncio.Event().wait())
-        wake = asyncio.ensure_future(waker.wait())
+        tasks = {asyncio.create_task(self._clock.sleep(seconds)), asyncio.create_task(waker.wait())}
         try:
-            await asyncio.wait({sleep, wake}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            sleep.cancel()
-            wake.cancel()
+            for task in tasks:
+                task.cancel()
 
     async def _attempt(self, client: httpx2.AsyncClient, webhook: Webhook, delivery: Delivery) -> Delivery:
-        """The delivery, as it stands after one attempt."""
-        body = delivery.body.encode("utf-8", "replace")
+        """The delivery, as it stands after one attempt. Raises LeaseLost."""
+        try:
+            key = await asyncio.to_thread(webhook.key)
+        except (OSError, ValueError) as error:
+            return self._failed(delivery, f"Not sent, as its secret cannot be read: {error}")
+        body = delivery.body.encode()
         sent = {
             "content-type": "application/json",
             "user-agent": "longshore",
-            **headers(webhook.key, delivery.id, body, self._clock.now()),
+            "accept-encoding": "identity",
+            **headers(key, delivery.id, body, self._clock.now()),
         }
         gone = False
+        self._fence()
         try:
-            async with client.stream("POST", webhook.url, content=body, headers=sent) as answer:
-                told, done, gone = await _told(answer), answer.is_success, answer.status_code == httpx2.codes.GONE
-        except httpx2.HTTPError as error:
-            told, done = f"{type(error).__name__}: {error}"[:_ANSWER], False
+            async with (
+                asyncio.timeout(TIMEOUT_S),
+                client.stream("POST", webhook.url.get_secret_value(), content=body, headers=sent) as answer,
+            ):
+                told = f"{answer.status_code} {answer.reason_phrase}".strip()
+                if answer.is_success:
+                    done = replace(delivery, state=DeliveryState.delivered, attempts=delivery.attempts + 1)
+                    return replace(done, answer=webhook.shown(told)[:ANSWER], ended_at=self._clock.now())
+                gone = answer.status_code == httpx2.codes.GONE
+                if text := await _beginning(answer):
+                    told = f"{told}: {text}"
+        except TimeoutError:
+            told = f"No answer within {TIMEOUT_S:g} s."
+        except Exception as error:  # whatever it answers, and wherever its URL leads: it is this message that failed
+            told = f"{type(error).__name__}: {error}"
+        return self._failed(delivery, webhook.shown(told)[:ANSWER], gone=gone)
+
+    def _failed(self, delivery: Delivery, told: str, *, gone: bool = False) -> Delivery:
         now, attempts = self._clock.now(), delivery.attempts + 1
-        delivery = replace(delivery, attempts=attempts, answer=told)
-        if done:
-            return replace(delivery, state=DeliveryState.delivered, ended_at=now)
-        if gone or attempts > len(PAUSES_S):
-            log.error("webhook %s: %s of %s was given up: %s", webhook.name, delivery.event, delivery.deployment, told)
-            return replace(delivery, state=DeliveryState.dead, ended_at=now)
-        return replace(delivery, next_at=now + PAUSES_S[attempts - 1])
+        failed = replace(delivery, attempts=attempts, answer=told)
+        what = (delivery.webhook, delivery.event, delivery.deployment, told)
+        if gone or attempts > len(PAUSES_S) or delivery.event == TEST:
+            log.error("webhook %s: %s of %s was given up: %s", *what)
+            return replace(failed, state=DeliveryState.dead, ended_at=now)
+        if attempts == 1:
+            log.warning("webhook %s: %s of %s did not arrive and is tried again: %s", *what)
+        return replace(failed, next_at=now + PAUSES_S[attempts - 1])
 
 
-async def _told(answer: httpx2.Response) -> str:
-    """The status, and the beginning of a body of whatever length."""
-    text = ""
-    async for chunk in answer.aiter_bytes(_ANSWER):
-        text = chunk[:_ANSWER].decode("utf-8", "replace").strip()
-        break
-    return f"{answer.status_code} {answer.reason_phrase}".strip() + (f": {text}" if text else "")
+async def _beginning(answer: httpx2.Response) -> str:
+    """Of a body of whatever length."""
+    async for chunk in answer.aiter_raw(ANSWER):
+        return chunk.decode("utf-8", "replace")
+    return ""

@@ -1,7 +1,8 @@
 -- The outbox: what receivers are to be told, written in the transaction that makes it so. No foreign key: the end of a
 -- deployment that was deleted is told all the same.
 CREATE TABLE deliveries (
-  id            TEXT PRIMARY KEY,     -- the receiver sees it, and can tell a repetition by it
+  place         INTEGER PRIMARY KEY,  -- the order in which they were written
+  id            TEXT NOT NULL UNIQUE, -- the receiver sees it, and can tell a repetition by it
   webhook       TEXT NOT NULL,
   event         TEXT NOT NULL,
   deployment    TEXT NOT NULL,
@@ -14,4 +15,5 @@ CREATE TABLE deliveries (
   answer        TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX deliveries_due ON deliveries (webhook, next_at) WHERE state = 'pending';
-CREATE INDEX deliveries_by_webhook ON deliveries (webhook, created_at);
+CREATE INDEX deliveries_before ON deliveries (webhook, deployment, place) WHERE state = 'pending';
+CREATE INDEX deliveries_by_state ON deliveries (webhook, state, place);
