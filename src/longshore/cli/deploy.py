@@ -10,7 +10,7 @@ from longshore.cli.output import on_terminal, paint, say, say_json, seconds, tab
 from longshore.cli.progress import outcome_line, shown_progress
 from longshore.cli.session import Session, in_session
 from longshore.cli.spec import read_spec, spec_options
-from longshore.cli.terms import change_options
+from longshore.cli.terms import change_options, override_option
 from longshore.cli.waiting import rollout_goes_on
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--timeout", type=float, metavar="SECONDS", help="Stop waiting after so long; the rollout goes on.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key again deploys nothing again, for 24 h.")
 @change_options
+@override_option
 @in_session
 def deploy(
     session: Session,
@@ -30,6 +31,7 @@ def deploy(
     timeout: float | None,
     idempotency_key: str | None,
     if_revision: int | None,
+    override: str | None,
     **given: Any,
 ) -> None:
     """Take a deployment to a version.
@@ -55,6 +57,7 @@ def deploy(
                 idempotency_key=idempotency_key,
                 on_progress=on_progress,
                 if_revision=if_revision,
+                override=override,
             )
     if session.json:
         say_json(rollout.raw)

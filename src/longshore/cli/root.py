@@ -14,7 +14,8 @@ from longshore.cli.copies import backup, restore
 from longshore.cli.deploy import deploy, plan, validate
 from longshore.cli.doctor import doctor
 from longshore.cli.failures import report
-from longshore.cli.local import config, token
+from longshore.cli.local import config
+from longshore.cli.locks import lock, locks, unlock
 from longshore.cli.look import events, health, list_, logs, releases
 from longshore.cli.operate import delete, restart, scale
 from longshore.cli.output import wants_colour
@@ -22,6 +23,7 @@ from longshore.cli.rollouts import abort, history, pause, promote, resume, rollb
 from longshore.cli.serve import serve
 from longshore.cli.session import Session, connection_options
 from longshore.cli.status import status
+from longshore.cli.tokens import token
 
 # To add a command: a function in the file of its kind (imports of the client, rich and the server inside of it, so
 # that `--help` stays fast); a line here; a section in docs/guide/cli.md. tests/unit/cli then cover its --help, its
@@ -53,6 +55,9 @@ COMMANDS: dict[str, click.Command] = {
     "prune": prune,
     "events": events,
     "logs": logs,
+    "lock": lock,
+    "unlock": unlock,
+    "locks": locks,
     "token": token,
     "config": config,
     "backup": backup,

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from longshore.client import calls, rollouts, watching
 from longshore.client import results as r
+from longshore.client.aio_access import AsyncAccess
 from longshore.client.aio_carrier import AsyncCarrier
 from longshore.client.calls import ROOT, path_of
 from longshore.client.discovery import discover
@@ -18,7 +19,7 @@ from longshore.client.stepper import Stepper
 OnProgress = Callable[[r.Progress], None]
 
 
-class AsyncLongshore:
+class AsyncLongshore(AsyncAccess):
     """A connection to a manager.
 
     url, token, data_dir   where it is; each None is found as the command line finds it (discovery.py)
@@ -64,6 +65,7 @@ class AsyncLongshore:
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        override: str | None = None,
         **fields: Any,
     ) -> r.Rollout:
         """Take a deployment to a version, and answer when it serves and the old one may be removed.
@@ -75,6 +77,8 @@ class AsyncLongshore:
         timeout           seconds to wait at most, else WaitTimeout; the rollout goes on. None: until it is over
         if_revision       PreconditionFailed unless the deployment is at that revision of its status; None: whatever it
                           is at. Every changing method takes it.
+        override          why a lock or a freeze window is passed over, for the history; None: DeploymentLocked or
+                          DeploymentsFrozen where there is one. Every method that these can refuse takes it.
 
         A lost connection or a restart of the manager does not lose the outcome. Raises, besides what every method
         raises, the error of a rollout that failed, such as HealthCheckFailed: its `details` have `operation` (the
@@ -87,6 +91,7 @@ class AsyncLongshore:
             timeout=timeout,
             patience_s=self._patience,
             if_revision=if_revision,
+            override=override,
         )
         return await self._carrier.run(flow, on_progress)
 
@@ -149,9 +154,10 @@ class AsyncLongshore:
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Replace every instance by a new one of the release that serves, a few at a time."""
-        return await self._roll(name, "restart", None, wait, on_progress, timeout, if_revision)
+        return await self._roll(name, "restart", None, wait, on_progress, timeout, if_revision, override)
 
     async def scale(
         self,
@@ -162,9 +168,12 @@ class AsyncLongshore:
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Change the number of instances of the release that serves."""
-        return await self._roll(name, "scale", {"replicas": replicas}, wait, on_progress, timeout, if_revision)
+        return await self._roll(
+            name, "scale", {"replicas": replicas}, wait, on_progress, timeout, if_revision, override
+        )
 
     async def stop(
         self,
@@ -174,9 +183,10 @@ class AsyncLongshore:
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Stop every instance: clients get 503 until the next start, deploy or rollback."""
-        return await self._roll(name, "stop", None, wait, on_progress, timeout, if_revision)
+        return await self._roll(name, "stop", None, wait, on_progress, timeout, if_revision, override)
 
     async def start(
         self,
@@ -186,9 +196,10 @@ class AsyncLongshore:
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Start what was stopped, as it was."""
-        return await self._roll(name, "start", None, wait, on_progress, timeout, if_revision)
+        return await self._roll(name, "start", None, wait, on_progress, timeout, if_revision, override)
 
     async def configure(
         self,
@@ -199,12 +210,13 @@ class AsyncLongshore:
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Change fields of what serves without a new artifact: a release of its own, of the same files.
 
         patch   a merge patch (RFC 7396): None takes a field back to its default, or a variable out of `configuration`
         """
-        return await self._roll(name, "", patch, wait, on_progress, timeout, if_revision)
+        return await self._roll(name, "", patch, wait, on_progress, timeout, if_revision, override)
 
     async def pin(self, name: str, version: str, *, reason: str = "", if_revision: int | None = None) -> r.Release:
         """Never prune that release. Raises BackupNotFound where it is not kept."""
@@ -214,16 +226,20 @@ class AsyncLongshore:
         """Let that release be pruned as any other."""
         return await self._carrier.run(calls.pin(name, version, "unpin", "", if_revision))
 
-    async def prune(self, name: str, *, keep: int | None = None, if_revision: int | None = None) -> r.Pruned:
+    async def prune(
+        self, name: str, *, keep: int | None = None, if_revision: int | None = None, override: str | None = None
+    ) -> r.Pruned:
         """Remove releases beyond the newest `keep` now, but for those in use, pinned or gone back to.
 
         keep   None: as many as the manager keeps
         """
-        return await self._carrier.run(calls.prune(name, keep, if_revision))
+        return await self._carrier.run(calls.prune(name, keep, if_revision, override))
 
-    async def delete(self, name: str, *, keep_files: bool = False, if_revision: int | None = None) -> r.Deleted:
+    async def delete(
+        self, name: str, *, keep_files: bool = False, if_revision: int | None = None, override: str | None = None
+    ) -> r.Deleted:
         """Stop a deployment and forget it; its releases too, unless `keep_files`."""
-        return await self._carrier.run(calls.delete(name, keep_files, if_revision))
+        return await self._carrier.run(calls.delete(name, keep_files, if_revision, override))
 
     # ------------------------------------------------------------------------------------------- before a rollout
 
@@ -299,10 +315,12 @@ class AsyncLongshore:
         on_progress: OnProgress | None,
         timeout: float | None,
         if_revision: int | None,
+        override: str | None,
     ) -> r.Rollout:
         flow = rollouts.change(
-            name, verb, body, wait=wait, timeout=timeout, patience_s=self._patience, if_revision=if_revision
-        )
+            name, verb, body, wait=wait, timeout=timeout, patience_s=self._patience, if_revision=if_revision,
+            override=override,
+        )  # fmt: skip
         return await self._carrier.run(flow, on_progress)
 
     def _iterate(self, flow: Flow[None]) -> AsyncIterator[Any]:

@@ -80,7 +80,7 @@ class AsyncCarrier:
                             effect.path,
                             params=dict(effect.params),
                             json=effect.json,
-                            headers=dict(effect.headers),
+                            headers=channels.encoded(effect.headers),
                             timeout=channels.timeout_of(effect.timeout),
                         )
                     )

@@ -21,6 +21,11 @@ CONNECT_TIMEOUT = 5.0
 MESSAGE_MOST = 4 * 1024 * 1024
 
 
+def encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """In UTF-8: what people write in them need not be ASCII, and httpx2 would refuse it."""
+    return [(key.encode(), value.encode()) for key, value in headers.items()]
+
+
 def headers_of(endpoint: Endpoint) -> dict[str, str]:
     headers = {"User-Agent": f"longshore/{__version__}", "Accept": "application/json"}
     if endpoint.token:

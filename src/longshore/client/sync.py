@@ -14,11 +14,12 @@ from longshore.client.carrier import Carrier
 from longshore.client.discovery import discover
 from longshore.client.effects import Flow
 from longshore.client.stepper import Stepper
+from longshore.client.sync_access import Access
 
 OnProgress = Callable[[r.Progress], None]
 
 
-class Longshore:
+class Longshore(Access):
     """A connection to a manager.
 
     url, token, data_dir   where it is; each None is found as the command line finds it (discovery.py)
@@ -62,6 +63,7 @@ class Longshore:
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        override: str | None = None,
         **fields: Any,
     ) -> r.Rollout:
         """Take a deployment to a version, and answer when it serves and the old one may be removed.
@@ -73,6 +75,8 @@ class Longshore:
         timeout           seconds to wait at most, else WaitTimeout; the rollout goes on. None: until it is over
         if_revision       PreconditionFailed unless the deployment is at that revision of its status; None: whatever it
                           is at. Every changing method takes it.
+        override          why a lock or a freeze window is passed over, for the history; None: DeploymentLocked or
+                          DeploymentsFrozen where there is one. Every method that these can refuse takes it.
 
         A lost connection or a restart of the manager does not lose the outcome. Raises, besides what every method
         raises, the error of a rollout that failed, such as HealthCheckFailed: its `details` have `operation` (the
@@ -85,6 +89,7 @@ class Longshore:
             timeout=timeout,
             patience_s=self._patience,
             if_revision=if_revision,
+            override=override,
         )
         return self._carrier.run(flow, on_progress)
 
@@ -147,9 +152,10 @@ class Longshore:
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Replace every instance by a new one of the release that serves, a few at a time."""
-        return self._roll(name, "restart", None, wait, on_progress, timeout, if_revision)
+        return self._roll(name, "restart", None, wait, on_progress, timeout, if_revision, override)
 
     def scale(
         self,
@@ -160,9 +166,10 @@ class Longshore:
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Change the number of instances of the release that serves."""
-        return self._roll(name, "scale", {"replicas": replicas}, wait, on_progress, timeout, if_revision)
+        return self._roll(name, "scale", {"replicas": replicas}, wait, on_progress, timeout, if_revision, override)
 
     def stop(
         self,
@@ -172,9 +179,10 @@ class Longshore:
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Stop every instance: clients get 503 until the next start, deploy or rollback."""
-        return self._roll(name, "stop", None, wait, on_progress, timeout, if_revision)
+        return self._roll(name, "stop", None, wait, on_progress, timeout, if_revision, override)
 
     def start(
         self,
@@ -184,9 +192,10 @@ class Longshore:
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Start what was stopped, as it was."""
-        return self._roll(name, "start", None, wait, on_progress, timeout, if_revision)
+        return self._roll(name, "start", None, wait, on_progress, timeout, if_revision, override)
 
     def configure(
         self,
@@ -197,12 +206,13 @@ class Longshore:
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Change fields of what serves without a new artifact: a release of its own, of the same files.
 
         patch   a merge patch (RFC 7396): None takes a field back to its default, or a variable out of `configuration`
         """
-        return self._roll(name, "", patch, wait, on_progress, timeout, if_revision)
+        return self._roll(name, "", patch, wait, on_progress, timeout, if_revision, override)
 
     def pin(self, name: str, version: str, *, reason: str = "", if_revision: int | None = None) -> r.Release:
         """Never prune that release. Raises BackupNotFound where it is not kept."""
@@ -212,16 +222,20 @@ class Longshore:
         """Let that release be pruned as any other."""
         return self._carrier.run(calls.pin(name, version, "unpin", "", if_revision))
 
-    def prune(self, name: str, *, keep: int | None = None, if_revision: int | None = None) -> r.Pruned:
+    def prune(
+        self, name: str, *, keep: int | None = None, if_revision: int | None = None, override: str | None = None
+    ) -> r.Pruned:
         """Remove releases beyond the newest `keep` now, but for those in use, pinned or gone back to.
 
         keep   None: as many as the manager keeps
         """
-        return self._carrier.run(calls.prune(name, keep, if_revision))
+        return self._carrier.run(calls.prune(name, keep, if_revision, override))
 
-    def delete(self, name: str, *, keep_files: bool = False, if_revision: int | None = None) -> r.Deleted:
+    def delete(
+        self, name: str, *, keep_files: bool = False, if_revision: int | None = None, override: str | None = None
+    ) -> r.Deleted:
         """Stop a deployment and forget it; its releases too, unless `keep_files`."""
-        return self._carrier.run(calls.delete(name, keep_files, if_revision))
+        return self._carrier.run(calls.delete(name, keep_files, if_revision, override))
 
     # ------------------------------------------------------------------------------------------- before a rollout
 
@@ -297,10 +311,12 @@ class Longshore:
         on_progress: OnProgress | None,
         timeout: float | None,
         if_revision: int | None,
+        override: str | None,
     ) -> r.Rollout:
         flow = rollouts.change(
-            name, verb, body, wait=wait, timeout=timeout, patience_s=self._patience, if_revision=if_revision
-        )
+            name, verb, body, wait=wait, timeout=timeout, patience_s=self._patience, if_revision=if_revision,
+            override=override,
+        )  # fmt: skip
         return self._carrier.run(flow, on_progress)
 
     def _iterate(self, flow: Flow[None]) -> Iterator[Any]:

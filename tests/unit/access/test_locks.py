@@ -1,4 +1,4 @@
-"""Locks: whose they are, when they end, what they keep out and what they never do; and freeze windows, and overrides."""
+"""Locks: whose they are, when they end, what they keep out and what never; freeze windows, and overrides."""
 
 from __future__ import annotations
 
