@@ -120,7 +120,6 @@ class Service(Queries):
     async def change(self, name: str, request: Request, *, terms: Terms) -> Rollout:
         """Roll out what serves with another spec: a release of its own, of the same files. Raises SpecInvalid where
         nothing ever served, or nothing would change."""
-        get_deployment(self._world, name)
         if request.issues:
             raise SpecInvalid(issues=request.issues, deployment=name, operation="change")
         return await self._admit(Ask(RolloutKind.change, name, request.fields, request.dropped), terms)
@@ -272,6 +271,9 @@ class Service(Queries):
 
     async def _admit(self, ask: Ask, terms: Terms) -> Rollout:
         """Begin it now, or let it wait."""
+        if ask.kind is not RolloutKind.deploy:
+            get_deployment(self._world, ask.deployment)
+        terms.hold_for(ask.deployment, self._world.store.deployment(ask.deployment))
         prepared = await self._preparation.of(ask)
         environment = self._preparation.environment(prepared.spec)
         if environment.approval:
