@@ -8,6 +8,7 @@ from typing import Any
 from longshore.model import Rollout
 from longshore.rollout.terms import Terms
 from longshore.settings import Environment
+from support.engine import Lab
 from support.shop import Shop, until
 
 #: who asks, and does not mind to wait
@@ -34,9 +35,9 @@ def queue(shop: Shop) -> list[tuple[str, str]]:
     return [(w.spec.version, w.waiting_for.value) for w in shop.lab.service.status("shop").queue]
 
 
-def needs_approval(shop: Shop) -> None:
+def needs_approval(lab: Lab) -> None:
     """From now on, until the manager is restarted."""
-    preparation = shop.lab.service._preparation
+    preparation = lab.service._preparation
     preparation._settings = preparation._settings.model_copy(
         update={"environments": {"default": Environment(approval=True)}}
     )

@@ -27,7 +27,7 @@ async def approve(shop: Shop, id: str, terms: Terms = BEN) -> None:
 
 
 async def test_what_needs_approval_begins_when_somebody_else_gives_it(served: Shop) -> None:
-    needs_approval(served)
+    needs_approval(served.lab)
     asked = await ask(served, "2.0", Terms("ana"))
     assert (asked.status, asked.waiting_for) == (RolloutStatus.queued, "approval")
     assert asked.message == "Waits for the approval of somebody else, at most 24h0m0s."
@@ -38,7 +38,7 @@ async def test_what_needs_approval_begins_when_somebody_else_gives_it(served: Sh
 
 
 async def test_everything_that_changes_it_needs_approval(served: Shop) -> None:
-    needs_approval(served)
+    needs_approval(served.lab)
     service = served.lab.service
     for begin in (service.restart, service.stop):
         assert (await begin("shop", terms=ANA)).status is RolloutStatus.queued
@@ -47,7 +47,7 @@ async def test_everything_that_changes_it_needs_approval(served: Shop) -> None:
 
 
 async def test_nobody_approves_what_they_asked_for(served: Shop) -> None:
-    needs_approval(served)
+    needs_approval(served.lab)
     asked = await ask(served, "2.0")
     with pytest.raises(Forbidden, match="somebody else, with another token"):
         await approve(served, asked.id, ANA)
@@ -55,7 +55,7 @@ async def test_nobody_approves_what_they_asked_for(served: Shop) -> None:
 
 
 async def test_an_approval_is_given_once_and_to_what_exists(served: Shop) -> None:
-    needs_approval(served)
+    needs_approval(served.lab)
     asked = await ask(served, "2.0")
     with pytest.raises(PreconditionFailed):
         await approve(served, asked.id, replace(BEN, revision=1))
@@ -70,7 +70,7 @@ async def test_an_approval_is_given_once_and_to_what_exists(served: Shop) -> Non
 
 async def test_what_is_approved_waits_for_its_turn_where_it_came(served: Shop) -> None:
     first = await busy(served)
-    needs_approval(served)
+    needs_approval(served.lab)
     second, third = await ask(served, "3.0"), await ask(served, "4.0")
     await approve(served, third.id)
     await approve(served, second.id)
@@ -81,7 +81,7 @@ async def test_what_is_approved_waits_for_its_turn_where_it_came(served: Shop) -
 
 
 async def test_what_waits_for_approval_stands_in_nobodys_way(served: Shop) -> None:
-    needs_approval(served)
+    needs_approval(served.lab)
     second, third = await ask(served, "2.0"), await ask(served, "3.0")
     await approve(served, third.id)
     assert (await served.outcome(third)).status is RolloutStatus.succeeded
@@ -91,7 +91,7 @@ async def test_what_waits_for_approval_stands_in_nobodys_way(served: Shop) -> No
 async def test_what_is_to_supersede_does_so_with_the_approval(served: Shop) -> None:
     first = await busy(served)
     older = await ask(served, "3.0")
-    needs_approval(served)
+    needs_approval(served.lab)
     pending = await ask(served, "4.0", Terms("ana"))
     newer = await ask(served, "5.0", replace(IMPATIENT, caller="ana"))
     newest = await ask(served, "6.0", Terms("ana"))
@@ -108,14 +108,14 @@ async def test_what_is_to_supersede_does_so_with_the_approval(served: Shop) -> N
 
 async def test_a_rollback_needs_no_approval_and_cancels_what_does(served: Shop) -> None:
     await served.deployed("2.0")
-    needs_approval(served)
+    needs_approval(served.lab)
     asked = await ask(served, "3.0")
     assert (await served.rollback()).status is RolloutStatus.succeeded
     assert (await served.outcome(asked)).message == "ana asked for a rollback."
 
 
 async def test_what_nobody_approves_is_cancelled_in_the_end(served: Shop) -> None:
-    needs_approval(served)
+    needs_approval(served.lab)
     asked = await ask(served, "2.0")
     served.clock.advance(24 * 3600 + 1)
     look(served)
@@ -123,7 +123,7 @@ async def test_what_nobody_approves_is_cancelled_in_the_end(served: Shop) -> Non
 
 
 async def test_another_manager_still_waits_for_the_approval(served: Shop) -> None:
-    needs_approval(served)
+    needs_approval(served.lab)
     asked = await ask(served, "2.0")
     await served.restart()
     await served.lab.recover()
@@ -134,7 +134,7 @@ async def test_another_manager_still_waits_for_the_approval(served: Shop) -> Non
 
 
 async def test_who_waits_for_what_is_deleted_is_told(served: Shop) -> None:
-    needs_approval(served)
+    needs_approval(served.lab)
     asked = await ask(served, "2.0")
     outcome = asyncio.ensure_future(served.outcome(asked))
     await asyncio.sleep(0)
@@ -147,7 +147,7 @@ async def test_who_waits_for_what_is_deleted_is_told(served: Shop) -> None:
 
 
 async def test_a_first_deploy_that_waits_for_approval_can_be_looked_at(shop: Shop) -> None:
-    needs_approval(shop)
+    needs_approval(shop.lab)
     asked = await ask(shop, "1.0")
     status = shop.lab.service.status("shop")
     assert (status.version, status.state, status.replicas.desired) == ("1.0", State.unknown, 0)
@@ -158,7 +158,7 @@ async def test_a_first_deploy_that_waits_for_approval_can_be_looked_at(shop: Sho
 
 
 async def test_a_first_deploy_begins_with_its_approval(shop: Shop) -> None:
-    needs_approval(shop)
+    needs_approval(shop.lab)
     asked = await ask(shop, "1.0")
     await approve(shop, asked.id)
     assert (await shop.outcome(asked)).status is RolloutStatus.succeeded
@@ -166,7 +166,7 @@ async def test_a_first_deploy_begins_with_its_approval(shop: Shop) -> None:
 
 
 async def test_a_first_deploy_that_nobody_approved_can_be_deleted(shop: Shop) -> None:
-    needs_approval(shop)
+    needs_approval(shop.lab)
     asked = await ask(shop, "1.0")
     await shop.lab.service.delete("shop", keep_files=False, terms=Terms("ana"))
     assert shop.lab.store.deployments() == []
@@ -187,7 +187,7 @@ async def test_what_waits_does_not_move_a_first_deploy_that_is_in_progress(shop:
 
 
 async def test_nothing_is_let_wait_for_what_is_being_deleted(served: Shop) -> None:
-    needs_approval(served)
+    needs_approval(served.lab)
     async with served.lab.world.lock("shop"):
         removing = asyncio.ensure_future(served.lab.service.delete("shop", keep_files=False, terms=Terms("ana")))
         await until(lambda: served.lab.service.deployment("shop").deleting, "it is being deleted")
