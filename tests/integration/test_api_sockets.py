@@ -15,7 +15,9 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from longshore.model import Role
 from support.api_client import AUTH, TOKEN, Running, app_of, serving, until
+from support.fake_access import tokens_in_memory
 from support.fake_service import FakeService, spec
 
 ROOT = "/api/v1/deployments"
@@ -123,6 +125,21 @@ async def test_a_browser_may_give_the_token_as_a_subprotocol(running: Running, s
     async with asyncio.timeout(30), connect(url, subprotocols=["bearer", TOKEN]) as socket:  # type: ignore[list-item]
         assert socket.subprotocol == "bearer"
         assert (await receive(socket))["seq"] == 1
+
+
+async def test_a_token_that_may_read_watches_on_after_it_is_revoked_and_not_again(service: FakeService) -> None:
+    tokens = tokens_in_memory()
+    _, text = tokens.create("eye", Role.read, None, None, by="admin")
+    async with serving(app_of(service, tokens=tokens)) as running:
+        rollout = await deploy(running)
+        url = running.socket_url("shop")
+        async with asyncio.timeout(30), connect(url, subprotocols=["bearer", text]) as socket:  # type: ignore[list-item]
+            assert (await receive(socket))["rollout_id"] == rollout
+            tokens.revoke("eye", by="admin")
+            service.finish(rollout)
+            assert (await rest(socket))[1] == 1000
+        async with asyncio.timeout(30), connect(url, subprotocols=["bearer", text]) as socket:  # type: ignore[list-item]
+            assert (await rest(socket))[1] == 4401
 
 
 async def test_a_wrong_token_as_a_subprotocol_is_4401(running: Running) -> None:

@@ -138,8 +138,8 @@ async def test_a_lock_that_comes_while_a_deploy_is_being_looked_at_stops_it(
     preparation = shop.lab.service._preparation
     of = preparation.of
 
-    async def slow(ask: Any) -> Any:
-        prepared = await of(ask)
+    async def slow(*given: Any) -> Any:
+        prepared = await of(*given)
         lock(shop)
         return prepared
 
