@@ -14,8 +14,20 @@ from longshore.artifacts import ARTIFACTS
 from longshore.drivers import DRIVERS
 from longshore.durations import parse_duration
 from longshore.errors import LeaseLost, LongshoreError
+from longshore.freezes import Freeze
 from longshore.health.probes import PROBES
-from longshore.model import Analysis, BlueGreen, Canary, CanaryCheck, HealthCheck, Recreate, Rolling, RolloutStatus, Spec
+from longshore.model import (
+    Analysis,
+    BlueGreen,
+    Canary,
+    CanaryCheck,
+    HealthCheck,
+    Recreate,
+    Role,
+    Rolling,
+    RolloutStatus,
+    Spec,
+)
 from longshore.rollout.analysis.checks import CHECKS
 from longshore.rollout.analysis.judge import CHARGES
 from longshore.rollout.steps import STEPS, hooks
@@ -26,7 +38,7 @@ from longshore.store.sqlite import SchemaTooNew
 from support.documents import DOCS, headings_of, row_of, rows_of, spans, text_of
 
 #: settings whose default is worked out, and told in words
-TOLD_IN_WORDS = {"data_dir", "router.envoy_path", "environments.NAME.user", "environments.NAME.defaults"}
+TOLD_IN_WORDS = {"data_dir", "router.envoy_path", "environments.NAME.user", "environments.NAME.defaults", "environments.NAME.freeze"}
 #: what a step that is not undone has in its last cell
 NOT_UNDONE = {"", "after the commit", "hooks are not undone"}
 KINDS = ("strategy", "step", "driver", "router", "artifact-kind", "endpoint", "error", "probe", "setting")
@@ -167,6 +179,18 @@ def test_every_key_of_the_health_check_has_a_row_with_its_default(name):
 def test_every_key_of_a_registry_has_a_section(document, heading, names):
     headings = headings_of(document)
     assert [name for name in names if heading.format(name) not in headings] == []
+
+
+@pytest.mark.parametrize("role", Role)
+def test_every_role_has_a_row(role):
+    assert row_of("docs/guide/access.md", str(role))
+
+
+@pytest.mark.parametrize("name", Freeze.model_fields)
+def test_every_key_of_a_freeze_window_has_a_row_with_its_default(name):
+    default, field = row_of("docs/guide/access.md", name)[1], Freeze.model_fields[name]
+    shown = "required" if field.is_required() else f"`{field.default}`" if field.default else "none"
+    assert default == shown
 
 
 @pytest.mark.parametrize("name", ARTIFACTS)
