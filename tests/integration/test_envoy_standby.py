@@ -163,6 +163,21 @@ async def test_unhealthy_pools_are_taken_over_but_where_both_are_all_are_tried(
     assert load.failures == [], load.summary()
 
 
+async def test_a_pool_is_taken_over_by_one_that_does_not_have_its_health_path(
+    router: EnvoyRouter, v1: Backend, v2: Backend
+) -> None:
+    port = free_port()
+    v2.health = 404
+    await router.apply("shop", Traffic(port, pool(A, v1), pool(B, v2, health_path="/new"), 50))
+    async with Load(port) as load:
+        await load.until(200)
+        await v1.die()
+        moment = load.seconds
+        await until_answered_by(load, {"v2"})
+        await load.until(2000)
+    assert lost_but_in_flight(load, moment) == [], load.summary()
+
+
 async def test_a_target_that_leaves_is_no_ones_standby_either(router: EnvoyRouter, v1: Backend, v2: Backend) -> None:
     port = free_port()
     async with Backend("v1") as leaving:

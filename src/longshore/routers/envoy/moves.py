@@ -100,7 +100,7 @@ def check(name: str, traffic: Traffic) -> None:
 def _cluster(
     name: str, pool: TargetPool, standby: tuple[Target, ...], before: Mapping[str, Cluster], stamp: str
 ) -> Cluster:
-    there = before.get(cluster_name(name, pool.id)) or Cluster(name, pool.id, (), None, "")
+    there = before.get(cluster_name(name, pool.id)) or Cluster(name, pool.id, (), None, stamp)
     return there.changed_to(pool.targets, pool.health_path, stamp, standby)
 
 

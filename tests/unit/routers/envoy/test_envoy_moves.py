@@ -175,3 +175,8 @@ def test_a_move_to_what_is_there_changes_nothing() -> None:
     shared = Traffic(80, pool(A, T1), pool(B, T2), 50)
     before = plan_move("shop", shared, {}, (), "1").kept
     assert plan_move("shop", shared, before, (), "2").kept == before
+
+
+def test_every_cluster_that_is_new_is_marked() -> None:
+    for held in (Traffic(80, TargetPool(A, ()), hold=9), Traffic(80, TargetPool(A, (T1,)))):
+        assert plan_move("shop", held, {}, (), "7").kept["shop.aaaaaaa1"].since == "7"
