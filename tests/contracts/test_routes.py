@@ -43,7 +43,7 @@ def app(service: FakeService) -> FastAPI:
 
 
 def path_of(row: Row, name: str = "shop") -> str:
-    return row.path.format(name=name, rollout_id="r-1", version="1.0")
+    return row.path.format(name=name, rollout_id="r-1", version="1.0", webhook="chat", delivery="msg_1")
 
 
 async def call(client: httpx2.AsyncClient, row: Row, name: str = "shop") -> httpx2.Response:
