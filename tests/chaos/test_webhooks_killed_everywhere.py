@@ -1,4 +1,4 @@
-"""The manager killed before every write to the store: every rollout that began is told, and so is how it ended, once."""
+"""The manager killed before every write to the store: each rollout that began is told, and so is its end; once."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from longshore.cli.rollouts import abort, history, pause, promote, resume, rollb
 from longshore.cli.serve import serve
 from longshore.cli.session import Session, connection_options
 from longshore.cli.status import status
+from longshore.cli.webhooks import webhooks
 
 # To add a command: a function in the file of its kind (imports of the client, rich and the server inside of it, so
 # that `--help` stays fast); a line here; a section in docs/guide/cli.md. tests/unit/cli then cover its --help, its
@@ -53,6 +54,7 @@ COMMANDS: dict[str, click.Command] = {
     "prune": prune,
     "events": events,
     "logs": logs,
+    "webhooks": webhooks,
     "token": token,
     "config": config,
     "backup": backup,
