@@ -56,7 +56,7 @@ async def deploy(manager: RealManager, tmp_path: Path, version: str) -> None:
 
 async def until_state(manager: RealManager, id: str, state: str) -> Any:
     async with asyncio.timeout(20), AsyncLongshore(data_dir=manager.data_dir) as client:
-        while (delivery := await client.delivery("chat", id)).state != state:
+        while (delivery := await client.delivery("chat", id)).state != state:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return delivery
 
