@@ -147,6 +147,7 @@ _CHANGE = {
     500: "DEPLOYMENT_FAILED or HEALTH_CHECK_FAILED",
 }
 _KEPT = {400: f"BACKUP_NOT_FOUND: there is no such kept release; or {_SPEC}: malformed body"}
+_AFTER = ("Last-Event-ID", "Where events are followed: go on after this one.", "[0-9]{1,18}")
 _NO_WEBHOOK = {400: f"{_SPEC}: malformed body", 404: "NOT_FOUND"}
 _STEER = {400: f"{_SPEC}: the rollout is past what was asked for, or the body is malformed"}
 
@@ -203,12 +204,12 @@ ROUTES: tuple[Row, ...] = (
     Row("POST", f"{_ONE}/prune", releases.prune, None, "Remove old releases now", {200: schemas.Pruned},
         {400: f"{_SPEC}: malformed body", 409: "DEPLOYMENT_IN_PROGRESS"}, tag="releases", headers=_GUARDED),
     Row("GET", f"{_ONE}/events", events.list_events, None, "List events", {200: schemas.Events},
-        {400: f"{_SPEC}: a query parameter is not valid"}, tag="events and logs"),
+        {400: f"{_SPEC}: a query parameter is not valid"}, tag="events and logs", headers=(_AFTER,)),
     Row("GET", f"{_ONE}/logs", logs.logs, None, "Read or follow the output of instances", {200: schemas.Logs},
         {400: f"{_SPEC}: a query parameter is not valid"}, tag="events and logs"),
     Row("GET", "/api/v1/events", events.stream_events, None, "Follow the events of all deployments", {200: None},
         {400: f"{_SPEC}: a query parameter is not valid", 404: "DEPLOYMENT_NOT_FOUND"}, tag="events and logs",
-        media="text/event-stream", headers=(("Last-Event-ID", "Go on after this event.", "[0-9]{1,18}"),)),
+        media="text/event-stream", headers=(_AFTER,)),
     Row("GET", _WEBHOOKS, webhooks.list_webhooks, None, "List webhooks", {200: schemas.Webhooks}, tag="webhooks"),
     Row("GET", f"{_WEBHOOK}/deliveries", webhooks.list_deliveries, None, "List deliveries of a webhook",
         {200: schemas.Deliveries}, {**_NO_WEBHOOK, 400: f"{_SPEC}: a query parameter is not valid"}, tag="webhooks"),
