@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from longshore.model import RolloutKind
+from longshore.model import RolloutKind, RolloutStatus
 from support.history import History
 
 pytestmark = [
@@ -25,8 +25,8 @@ def history() -> Iterator[History]:
         found.teardown()
 
 
-def at_every_moment(happens: Callable[[History, int], object], last: int) -> None:
-    for at in range(1, last):
+def at_every_moment(happens: Callable[[History, int], object], last: int, step: int = 1) -> None:
+    for at in range(1, last, step):
         with history() as it:
             happens(it, at)
             it.all_is_as_it_must()
@@ -60,3 +60,18 @@ def test_a_first_deploy_that_is_held_promises_nothing_when_what_it_has_started_e
         for slot in range(4):
             it.instances_end(slot, also=False)
             it.all_is_as_it_must()
+
+
+def test_a_recreate_that_is_aborted_while_what_serves_is_sick_gives_the_traffic_back_to_it() -> None:
+    """A sick release is just when somebody deploys another one: the undo waited for its health, and got stuck."""
+
+    def happens(it: History, at: int) -> None:
+        it.begin(1, "rolling")
+        it.deploy("falls-sick", "rolling", 2, False, True, "none", 1)
+        it.let_be(100.0)
+        it.deploy("good-1", "recreate", 2, False, True, "abort", at)
+        last = it.lab.store.last_rollout_of("shop")
+        assert last is not None
+        assert last.status in (RolloutStatus.unwound, RolloutStatus.succeeded), last.message
+
+    at_every_moment(happens, 70, step=2)

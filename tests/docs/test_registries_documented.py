@@ -15,7 +15,7 @@ from longshore.drivers import DRIVERS
 from longshore.durations import parse_duration
 from longshore.errors import LeaseLost, LongshoreError
 from longshore.health.probes import PROBES
-from longshore.model import TRANSITIONS, Analysis, BlueGreen, Canary, CanaryCheck, HealthCheck, Recreate, Rolling, Spec
+from longshore.model import Analysis, BlueGreen, Canary, CanaryCheck, HealthCheck, Recreate, Rolling, RolloutStatus, Spec
 from longshore.rollout.analysis.checks import CHECKS
 from longshore.rollout.analysis.judge import CHARGES
 from longshore.rollout.steps import STEPS, hooks
@@ -191,7 +191,7 @@ def test_every_artifact_kind_has_a_row(name):
     assert row_of("docs/guide/artifacts.md", name)
 
 
-@pytest.mark.parametrize("name", [status for status in TRANSITIONS if status not in ("succeeded",)])
+@pytest.mark.parametrize("name", [status for status in RolloutStatus if status != "succeeded"])
 def test_every_way_a_rollout_may_be_found_in_has_a_remedy(name):
     assert [row for row in rows_of("docs/operations.md") if name in spans(row[0])]
 

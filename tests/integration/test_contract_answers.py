@@ -175,6 +175,7 @@ def test_every_error_code_of_the_contract_can_be_met(manager: Hostile) -> None:
     meet(manager.http.get(f"{ROOT}/nobody"))
     meet(manager.http.get("/nowhere"))
     meet(manager.http.put(ROOT))
+    meet(manager.http.patch(f"{ROOT}/codes", json={"replicas": 2}, headers={"If-Match": '"999"'}))
     meet(manager.http.get(ROOT, headers={"Authorization": "Bearer wrong"}))
 
     id = manager.begin("codes", "2", **site(manager, "2"), pre_deploy_hooks=["sleep 3333"])

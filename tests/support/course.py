@@ -25,6 +25,8 @@ from support.watch import Watch
 
 #: deployment → its public port; `shop` may depend on `base`
 NAMES = {"shop": PORT, "base": PORT + 1}
+#: what may keep a rollout from being undone: a router that says no to everything until the step is over
+STICKING = ("refuse", "lie")
 #: moments after this one are so many times TICK_S later instead
 LAST_MOMENT = 200
 TICK_S = 0.25
@@ -141,6 +143,7 @@ class Course(RuleBasedStateMachine):
         if (happens := self.disturbance(name, disturbance, at)) is not None:
             self.arrange(at, happens)
         rollout: Rollout | None = None
+        before = self.waits_for_a_person(name)
         try:
             rollout = self.do(self.lab.while_alive(begin()))
             if disturbance == "leave":
@@ -160,7 +163,10 @@ class Course(RuleBasedStateMachine):
             self.machine.router.refuse.clear()
             self.machine.router.lie.clear()
         self.revive_if_dead()
-        return self.lab.store.rollout(rollout.id) if rollout is not None else None
+        ended = self.lab.store.rollout(rollout.id) if rollout is not None else None
+        if ended is not None and ended.status is RolloutStatus.stuck:
+            assert disturbance in STICKING or before, f"{ended.message} And nothing kept it from being undone."
+        return ended
 
     def arrange(self, at: int, happens: Callable[[], None]) -> None:
         """At that moment; of the last ones some seconds from now: what only waits has no moments."""

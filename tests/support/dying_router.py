@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from longshore.clock import Clock
 from longshore.routers.base import RouterError, Target, Traffic
 from longshore.routers.mock import MockRouter
 
-#: how long a change waits for a router that is being started again: stages.HOSTS_S
+#: how long a change waits for a router that is being started again, and for targets that do not answer: stages.HOSTS_S
 PATIENCE_S = 15.0
+#: and for those that are taken as they are in the end: stages.ILL_S
+ILL_S = 3.0
 LOOK_S = 0.25
 
 
 class DyingRouter(MockRouter):
-    """`die()`; it runs again `back()`, or when a manager restores it. A change waits for that, and fails in the end."""
+    """`die()`; it runs again `back()`, or when a manager restores it. A change waits for that, and fails in the end.
 
-    def __init__(self, clock: Clock) -> None:
+    What is added to a deployment's targets has to answer, as ready_on(port) says, before anything is sent there.
+    """
+
+    def __init__(self, clock: Clock, ready_on: Callable[[int], bool]) -> None:
         super().__init__()
-        self._clock = clock
+        self._clock, self._ready_on = clock, ready_on
         self.dead = False
 
     def die(self) -> None:
@@ -44,8 +49,16 @@ class DyingRouter(MockRouter):
         self.back()
         await super().restore(traffic)
 
-    async def apply(self, name: str, traffic: Traffic) -> None:
+    async def apply(self, name: str, traffic: Traffic, *, ill_too: bool = False) -> None:
         await self._until_it_runs()
+        known = _ports(self.applied.get(name))
+        deadline = self._clock.monotonic() + (ILL_S if ill_too else PATIENCE_S)
+        while ill := [port for port in _ports(traffic) - known if not self._ready_on(port)]:
+            if self._clock.monotonic() >= deadline:
+                if ill_too:
+                    break
+                raise RouterError(f"{ill} do not pass the router's health check, for {PATIENCE_S:g} s now")
+            await self._clock.sleep(LOOK_S)
         await super().apply(name, traffic)
 
     async def verify(self, name: str, traffic: Traffic) -> bool | None:
@@ -67,3 +80,8 @@ class DyingRouter(MockRouter):
             if self._clock.monotonic() >= deadline:
                 raise RouterError(f"the router does not answer, for {PATIENCE_S:g} s now")
             await self._clock.sleep(LOOK_S)
+
+
+def _ports(traffic: Traffic | None) -> frozenset[int]:
+    pools = (traffic.stable, traffic.candidate) if traffic is not None else ()
+    return frozenset(target.port for pool in pools if pool is not None for target in pool.targets)

@@ -40,7 +40,8 @@ FAILS = "fail"
 
 def machine(data: Path) -> Machine:
     clock = Clock()
-    return Machine(MockWorld(clock), DyingRouter(clock), Disk(), clock, data)  # type: ignore[arg-type]
+    world = MockWorld(clock)  # type: ignore[arg-type]
+    return Machine(world, DyingRouter(clock, world.ready_on), Disk(), clock, data)  # type: ignore[arg-type]
 
 
 class Ports(PortRange):

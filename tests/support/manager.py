@@ -216,6 +216,13 @@ class Site(Stage):
         prefix = f"{MARK}={rows[0]['id']}/".encode()
         return [(stat, value) for stat in alive() if (value := entry(stat, prefix)) is not None]
 
+    def environments(self) -> list[dict[str, str]]:
+        """What each process of an instance finds in its environment."""
+        return [
+            dict(os.fsdecode(line).split("=", 1) for line in environment(stat.pid).split(b"\0") if b"=" in line)
+            for stat, _ in self.launches()
+        ]
+
     def hooks(self) -> list[Stat]:
         prefix = f"DEPLOYMENT_RELEASE_DIR={self.data}/".encode()
         return [stat for stat in alive() if entry(stat, prefix) is not None]

@@ -42,6 +42,8 @@ def records_of(store: Any) -> dict[str, Any]:
                 found[f"progress {name} {rollout.number} {progress.seq}"] = asdict(progress)
     for instance in store.instances():
         found[f"instance {instance.id}"] = asdict(instance)
+    for row in store.db.all("SELECT id FROM waiting"):
+        found[f"waiting {row['id']}"] = asdict(store.waiting(row["id"]))
     found["key"] = {"rollout": store.idempotency("token ana", "key-1")}
     return dict(json.loads(json.dumps(found, default=str)))
 
@@ -118,6 +120,11 @@ async def lived(root: Path) -> tuple[Path, dict[str, Any]]:
     while lab.store.open_rollouts()[-1].status != "paused":
         await lab.service.pause("paused", paused.id, terms=Terms("ana"))
         await asyncio.sleep(0.001)
+    behind = Terms("ben", on_conflict="queue")
+    request = {"name": "starting", "version": "4.0", "artifact_path": str(artifact("4.0")), "command": "./run"}
+    await lab.service.deploy(Request({**request, "health_check": {"interval": 2.0}}), terms=behind)
+    waiting = await lab.service.restart("starting", terms=behind)
+    await lab.service.abort("starting", waiting.id, terms=Terms("ana"))
     going = lab.store.deployment("going")
     assert going is not None
     lab.store.save_deployment(replace(going, deleting="all"))

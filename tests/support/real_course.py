@@ -137,14 +137,22 @@ class RealCourse(RuleBasedStateMachine):
         at: float,
         promise: int | None,
         expected: str | None,
+        *,
+        refusable: bool = True,
     ) -> None:
-        """Begin it, let that happen at its moment, and wait until it is over."""
+        """Begin it, let that happen at its moment, and wait until it is over.
+
+        promise    instances that take requests at every moment of it; None: nothing is promised
+        expected   status that it ends with where nothing came in between; None: any
+        refusable  it may be refused because nothing is deployed
+        """
         ground = self.ground
         before, ground.promised[name] = ground.promised.get(name), promise
         try:
             began = await begin()
         except ApiError as error:
-            if error.code not in REFUSALS:
+            nothing_serves = error.code == "INVALID_DEPLOYMENT_SPEC" and not self.replicas(name)
+            if not refusable or not (nothing_serves or error.code in REFUSALS):
                 raise
             ground.promised[name] = before
             self.story[-1] += f" → {error.code}"

@@ -50,7 +50,15 @@ class RealHistory(RealCourse):
 
         async def act() -> None:
             promise = self.promise(name, kind, strategy, replicas, unavailable)
-            await self.rollout(name, lambda: self.client.deploy(spec, wait=False), disturbance, at, promise, expected)
+            await self.rollout(
+                name,
+                lambda: self.client.deploy(spec, wait=False),
+                disturbance,
+                at,
+                promise,
+                expected,
+                refusable=False,
+            )
 
         self.step(
             f"deploy {name} {spec['version']} by {strategy}, {replicas} instances, {unavailable}", disturbance, at, act

@@ -48,10 +48,10 @@ async def abort(request: Request, name: Name, rollout_id: RolloutId) -> Response
 async def approve(request: Request, name: Name, rollout_id: RolloutId) -> Response:
     """Let begin what waits for approval, as soon as it is its turn. Not with the token that asked for it."""
     api = api_of(request)
-    patch = await _body(request, "approve")
+    patch = await _body(request, name, "approve")
     comment: str = patch.get("comment", "")
     terms = with_conflict(terms_of(request), patch)
-    approved = await api.service.approve(valid_name(name), rollout_id, terms=terms, comment=comment)
+    approved = await api.service.approve(name, rollout_id, terms=terms, comment=comment)
     return json_response(full(api, approved))
 
 

@@ -155,5 +155,5 @@ class Mending:
         else:
             traffic = world.fleet.traffic(deployment.routing)
             if not await world.router.verify(name, traffic):
-                await world.router.apply(name, traffic)
+                await world.router.apply(name, traffic, ill_too=True)
         self._untold.discard(name)

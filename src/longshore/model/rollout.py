@@ -73,6 +73,7 @@ class WaitingFor(StrEnum):
 
 
 #: status → what may follow it. The store enforces it: `UPDATE … WHERE status IN (…)`, and no matching row is an error.
+#: Those that are not here are never stored: they are of requests that have not begun.
 TRANSITIONS: dict[RolloutStatus, frozenset[RolloutStatus]] = {
     RolloutStatus.running: frozenset(
         {RolloutStatus.paused, RolloutStatus.unwinding, RolloutStatus.committed, RolloutStatus.held}
@@ -84,8 +85,6 @@ TRANSITIONS: dict[RolloutStatus, frozenset[RolloutStatus]] = {
     RolloutStatus.unwound: frozenset(),
     RolloutStatus.held: frozenset({RolloutStatus.unwound, RolloutStatus.stuck}),
     RolloutStatus.stuck: frozenset({RolloutStatus.unwound, RolloutStatus.stuck}),
-    RolloutStatus.queued: frozenset(),
-    RolloutStatus.cancelled: frozenset(),
 }
 
 #: the schema's partial unique index names the same four

@@ -42,14 +42,17 @@ class Preparation:
         """defaults: environment → fields of a request, in model units, where neither it nor the release has them."""
         self._world, self._settings, self._defaults = world, settings, defaults
 
-    async def of(self, ask: Ask) -> Prepared:
-        """Raises SpecInvalid and its kinds for what cannot be, DeploymentNotFound."""
+    async def of(self, ask: Ask, issues: tuple[Issue, ...] = ()) -> Prepared:
+        """issues: what is wrong with the shape of the request, to be told with everything else that is.
+
+        Raises SpecInvalid and its kinds for what cannot be, DeploymentNotFound
+        """
         if ask.unreadable:
             message = (
                 "What was asked for was written down by another version, and cannot be read by this one: ask again."
             )
             raise SpecInvalid(message, cause=ask.unreadable, **_about(ask))
-        return await PREPARATIONS[ask.kind](self, ask)
+        return await PREPARATIONS[ask.kind](self, ask, Request(ask.fields, issues, ask.dropped))
 
     async def check(self, request: Request) -> Checked:
         """A deploy's spec, and everything that is wrong with it."""
@@ -82,36 +85,36 @@ class Preparation:
 
     # --- private: one for each kind
 
-    async def _deploy(self, ask: Ask) -> Prepared:
-        checked = await self.check(Request(ask.fields))
+    async def _deploy(self, ask: Ask, request: Request) -> Prepared:
+        checked = await self.check(request)
         checked.findings.raise_if_any(checked.spec.name)
         spec = checked.spec
         return Prepared(spec, spec.strategy, runs=checked.command is not None, scan=checked.scan)
 
-    async def _change(self, ask: Ask) -> Prepared:
+    async def _change(self, ask: Ask, request: Request) -> Prepared:
         source = self._committed(ask)
         spec = changed(source.spec, ask.fields, ask.dropped)
-        if spec == source.spec:
+        if spec == source.spec and not request.issues:
             raise SpecInvalid(f"{spec.name} is like that: nothing would change.", **_about(ask))
         spec = replace(spec, version=changed_version(source.version, await self._taken_versions(spec.name)))
-        checked = await check(self._world, Request(ask.fields), spec, self.environment(spec), source=source)
+        checked = await check(self._world, request, spec, self.environment(spec), source=source)
         checked.findings.raise_if_any(spec.name)
         return Prepared(spec, spec.strategy, runs=checked.command is not None, source=source)
 
-    async def _restart(self, ask: Ask) -> Prepared:
+    async def _restart(self, ask: Ask, _: Request) -> Prepared:
         return Prepared(self._running(ask).spec, "rolling")
 
-    async def _stop(self, ask: Ask) -> Prepared:
+    async def _stop(self, ask: Ask, _: Request) -> Prepared:
         spec = self._running(ask).spec
         return Prepared(spec, spec.strategy)
 
-    async def _start(self, ask: Ask) -> Prepared:
+    async def _start(self, ask: Ask, _: Request) -> Prepared:
         release = self._committed(ask)
         if not get_deployment(self._world, ask.deployment).stopped:
             raise SpecInvalid(f"{ask.deployment} is not stopped: there is nothing to start.", **_about(ask))
         return Prepared(release.spec, "recreate")
 
-    async def _scale(self, ask: Ask) -> Prepared:
+    async def _scale(self, ask: Ask, _: Request) -> Prepared:
         spec, replicas = self._running(ask).spec, ask.fields["replicas"]
         if replicas == spec.replicas:
             raise SpecInvalid(issues=[Issue("replicas", f"{ask.deployment} has {replicas} already")], **_about(ask))
@@ -150,7 +153,7 @@ def _about(ask: Ask) -> dict[str, Any]:
 
 # To add a kind that can be asked for: a method above, a line here, a case in frame.plan_rollout and in runner._called.
 # A rollback is none of them: it never waits, and looks for its release by itself.
-PREPARATIONS: dict[RolloutKind, Callable[[Preparation, Ask], Awaitable[Prepared]]] = {
+PREPARATIONS: dict[RolloutKind, Callable[[Preparation, Ask, Request], Awaitable[Prepared]]] = {
     RolloutKind.deploy: Preparation._deploy,
     RolloutKind.change: Preparation._change,
     RolloutKind.restart: Preparation._restart,

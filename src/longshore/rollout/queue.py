@@ -179,6 +179,8 @@ class Queue:
         except InternalError as error:
             # The store cannot be written, say: the monitor looks again, as long as it may wait.
             log.warning("what waits for %s could not begin: %s", name, error)
+        except Exception:
+            log.exception("what waits for %s could not begin", name)
         finally:
             if self._tasks.get(name) is asyncio.current_task():
                 del self._tasks[name]

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from longshore.errors import Forbidden, SpecInvalid
+from longshore.errors import Forbidden, Issue, SpecInvalid
 from longshore.model import (
     Ask,
     Health,
@@ -76,9 +76,8 @@ class Service(Queries):
 
         Raises SpecInvalid and its kinds, DeploymentInProgress, PreconditionFailed, as all that follow.
         """
-        if request.issues:
-            (await self._preparation.check(request)).findings.raise_if_any(request.fields.get("name", ""))
-        return await self._admit(Ask(RolloutKind.deploy, request.fields.get("name", ""), request.fields), terms)
+        ask = Ask(RolloutKind.deploy, request.fields.get("name", ""), request.fields)
+        return await self._admit(ask, terms, request.issues)
 
     async def rollback(self, name: str, version: str | None, *, terms: Terms) -> Rollout:
         """Take the deployment to a kept release; a rollout in progress is aborted first.
@@ -120,10 +119,8 @@ class Service(Queries):
     async def change(self, name: str, request: Request, *, terms: Terms) -> Rollout:
         """Roll out what serves with another spec: a release of its own, of the same files. Raises SpecInvalid where
         nothing ever served, or nothing would change."""
-        get_deployment(self._world, name)
-        if request.issues:
-            raise SpecInvalid(issues=request.issues, deployment=name, operation="change")
-        return await self._admit(Ask(RolloutKind.change, name, request.fields, request.dropped), terms)
+        ask = Ask(RolloutKind.change, name, request.fields, request.dropped)
+        return await self._admit(ask, terms, request.issues)
 
     # ------------------------------------------------------------------------------------- from day to day
 
@@ -270,9 +267,13 @@ class Service(Queries):
 
     # --- private
 
-    async def _admit(self, ask: Ask, terms: Terms) -> Rollout:
+    async def _admit(self, ask: Ask, terms: Terms, issues: tuple[Issue, ...] = ()) -> Rollout:
         """Begin it now, or let it wait."""
-        prepared = await self._preparation.of(ask)
+        if ask.kind is not RolloutKind.deploy:
+            get_deployment(self._world, ask.deployment)
+        if not issues:
+            terms.hold_for(ask.deployment, self._world.store.deployment(ask.deployment))
+        prepared = await self._preparation.of(ask, issues)
         environment = self._preparation.environment(prepared.spec)
         if environment.approval:
             return self._queue.add(ask, prepared, terms, WaitingFor.approval, environment.approval_timeout_s)

@@ -85,10 +85,12 @@ class Router(Protocol):
         Adopts what is already running without disturbing it, or starts it; with no deployments nothing is started.
         """
 
-    async def apply(self, name: str, traffic: Traffic) -> None:
+    async def apply(self, name: str, traffic: Traffic, *, ill_too: bool = False) -> None:
         """Make this the traffic of the deployment. Returns when it is in effect: new requests follow it and targets
         that are no longer named get none. Make-before-break: nothing is dropped on the way.
 
+        ill_too   targets that do not pass the router's checks are waited for a moment only: they are what there is to
+                  go back to, and served before
         Raises RouterError, with the reason, where it is refused (a port taken by somebody) or not in effect within
         bounds; what served before then still serves.
         """

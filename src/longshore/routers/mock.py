@@ -42,7 +42,7 @@ class MockRouter:
         self.applied = dict(traffic)
         self.history += traffic.items()
 
-    async def apply(self, name: str, traffic: Traffic) -> None:
+    async def apply(self, name: str, traffic: Traffic, *, ill_too: bool = False) -> None:
         if self.gate is not None:
             await self.gate.wait()
         if name in self.refuse:

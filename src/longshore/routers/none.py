@@ -21,7 +21,7 @@ class NoneRouter:
         for name, each in traffic.items():
             _refuse(name, each)
 
-    async def apply(self, name: str, traffic: Traffic) -> None:
+    async def apply(self, name: str, traffic: Traffic, *, ill_too: bool = False) -> None:
         _refuse(name, traffic)
 
     async def read(self, name: str) -> Traffic | None:

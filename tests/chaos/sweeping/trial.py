@@ -128,6 +128,8 @@ async def _kill_and_settle(stand: Stand, case: Case, progress: _Progress) -> Non
     progress.at = stand.moment()
     if case.second:
         light(stand, case.second, case.second_point)
+    else:
+        site.put_out_fuse()  # or what it has come to would be taken for the end of the next manager
     recovery = await _recovery(stand)
     if recovery is None:
         progress.second_reached, progress.recovery = True, case.second

@@ -6,7 +6,7 @@ from longshore.model import OPEN_STATUSES, TRANSITIONS, RolloutStatus
 
 
 def test_every_status_has_its_transitions_and_only_ends_have_none() -> None:
-    assert set(TRANSITIONS) == set(RolloutStatus)
+    assert set(TRANSITIONS) == set(RolloutStatus) - {RolloutStatus.queued, RolloutStatus.cancelled}
     assert {s for s, following in TRANSITIONS.items() if not following} == {
         RolloutStatus.succeeded,
         RolloutStatus.unwound,
@@ -30,4 +30,8 @@ def test_nothing_that_is_over_becomes_open_again() -> None:
 
 def test_an_open_rollout_has_not_failed() -> None:
     assert not any(status.is_open and status.is_failed for status in RolloutStatus)
-    assert {s for s in RolloutStatus if not s.is_open and not s.is_failed} == {RolloutStatus.succeeded}
+    assert {s for s in RolloutStatus if s.is_over and not s.is_failed} == {RolloutStatus.succeeded}
+
+
+def test_what_is_queued_is_neither_open_nor_over() -> None:
+    assert {s for s in RolloutStatus if not s.is_open and not s.is_over} == {RolloutStatus.queued}

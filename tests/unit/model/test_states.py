@@ -41,7 +41,7 @@ HELD = make_rollout(status=RolloutStatus.held)
         (make_rollout(status=RolloutStatus.committed), None, "1.0", Health.healthy, State.deploying),
         (make_rollout(status=RolloutStatus.unwinding), None, "1.0", Health.healthy, State.rolling_back),
         (make_rollout(kind=RolloutKind.rollback), None, "1.0", Health.healthy, State.rolling_back),
-        (None, None, None, Health.healthy, State.failed),
+        (None, None, None, Health.unknown, State.unknown),
         (None, make_rollout(status=RolloutStatus.unwound), None, Health.unknown, State.failed),
         (None, make_rollout(status=RolloutStatus.unwound), "1.0", Health.healthy, State.healthy),
         (None, HELD, "1.0", Health.healthy, State.failed),

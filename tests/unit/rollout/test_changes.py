@@ -9,7 +9,7 @@ import pytest
 from longshore.errors import DeploymentInProgress, Issue, SpecInvalid
 from longshore.masking import MASK
 from longshore.model import ReleaseState, RolloutKind, RolloutStatus
-from longshore.rollout import service as use_cases
+from longshore.rollout import preparing
 from longshore.rollout.request import Request
 from longshore.rollout.strategies import STRATEGIES
 from longshore.rollout.terms import Terms
@@ -144,13 +144,13 @@ async def test_one_that_is_asked_for_while_something_else_changes_does_not_take_
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await shop.deployed("1.0")
-    check = use_cases.check
+    check = preparing.check
 
     async def slowly(*args: Any, **kwargs: Any) -> Any:
         await shop.do("scale", 4)
         return await check(*args, **kwargs)
 
-    monkeypatch.setattr(use_cases, "check", slowly)
+    monkeypatch.setattr(preparing, "check", slowly)
     with pytest.raises(DeploymentInProgress, match="changed at the same moment"):
         await shop.change({"configuration": {"COLOUR": "blue"}})
     assert shop.lab.assert_settled(replicas=4) == "1.0"

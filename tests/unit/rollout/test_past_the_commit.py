@@ -33,7 +33,7 @@ def refuse_past_the_commit(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> list[
     """The router refuses what a committed rollout asks for, as long as the list holds something."""
     real, refusing = MockRouter.apply, [1]
 
-    async def apply(self: MockRouter, name: str, traffic: Traffic) -> None:
+    async def apply(self: MockRouter, name: str, traffic: Traffic, *, ill_too: bool = False) -> None:
         last = shop.last()
         self.refuse.clear()
         if refusing and last.number > 1 and last.status in (RolloutStatus.committed, RolloutStatus.succeeded):

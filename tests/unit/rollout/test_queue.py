@@ -1,60 +1,28 @@
-"""What waits: for its turn, or for somebody's approval; and what becomes of it."""
+"""What waits for its turn, and what becomes of it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import shutil
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from longshore.errors import DeploymentInProgress, Forbidden, PreconditionFailed, SpecInvalid
-from longshore.model import Rollout, RolloutStatus, State
+from longshore.errors import DeploymentInProgress, PreconditionFailed, SpecInvalid
+from longshore.model import RolloutStatus, State
 from longshore.rollout.queue import MOST
 from longshore.rollout.request import Request
 from longshore.rollout.terms import Once, Terms
-from longshore.settings import Environment, Settings
+from longshore.store.sqlite import StoreUnavailable
+from support.queueing import ANA, BEN, ask, busy, late, look, queue
 from support.shop import Shop, until
 
-ANA = Terms("ana", on_conflict="queue")
-BEN = Terms("ben", on_conflict="queue")
+OTHER = Terms("carl")
 
 
-@pytest_asyncio.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    shop = Shop(tmp_path)
+@pytest.fixture(autouse=True)
+async def first(shop: Shop) -> None:
     await shop.deployed("1.0")
-    yield shop
-    await shop.close()
-
-
-async def ask(shop: Shop, version: str, terms: Terms = ANA, **fields: Any) -> Rollout:
-    shop.clock.time += 10
-    return await shop.lab.service.deploy(shop.request(version, **fields), terms=terms)
-
-
-async def busy(shop: Shop, version: str = "2.0") -> Rollout:
-    """A rollout that goes on until its instances may start."""
-    shop.script(version, start_block="before")
-    rollout = await ask(shop, version)
-    await until(lambda: shop.driver_world.blocked(version) == 2, "both are about to start")
-    return rollout
-
-
-def queue(shop: Shop) -> list[tuple[str, str]]:
-    return [(w.spec.version, w.waiting_for.value) for w in shop.lab.service.status("shop").queue]
-
-
-def needs_approval(shop: Shop) -> None:
-    settings = shop.lab.service._settings
-    approval = Settings(data_dir=settings.data_dir, environments={"default": Environment(approval=True)})
-    shop.lab.service._preparation._settings = approval
-
-
-# ------------------------------------------------------------------------------------------------- its turn
 
 
 async def test_nothing_waits_where_nothing_is_in_progress(shop: Shop) -> None:
@@ -66,7 +34,10 @@ async def test_nothing_waits_where_nothing_is_in_progress(shop: Shop) -> None:
 async def test_what_waits_begins_under_its_own_id_when_the_one_before_is_over(shop: Shop) -> None:
     first = await busy(shop)
     second = await ask(shop, "3.0", BEN)
-    assert (second.status, queue(shop)) == (RolloutStatus.queued, [("3.0", "turn")])
+    assert (second.status, second.message) == (
+        RolloutStatus.queued, "Waits for its turn behind the deploy of 2.0 of ana, at most 1h0m0s.",
+    )  # fmt: skip
+    assert queue(shop) == [("3.0", "turn")]
     shop.driver_world.unblock("2.0")
     assert (await shop.outcome(first)).status is RolloutStatus.succeeded
     over = await shop.outcome(second)
@@ -77,9 +48,24 @@ async def test_what_waits_begins_under_its_own_id_when_the_one_before_is_over(sh
 async def test_first_come_is_first_served(shop: Shop) -> None:
     await busy(shop)
     waiting = [await ask(shop, version) for version in ("3.0", "4.0", "5.0")]
+    assert waiting[-1].message.startswith("Waits for its turn behind the deploy of 4.0 of ana")
     shop.driver_world.unblock("2.0")
     ended = [await shop.outcome(each) for each in waiting]
     assert [(each.version, each.number) for each in ended] == [("3.0", 3), ("4.0", 4), ("5.0", 5)]
+
+
+async def test_nobody_slips_in_between_two_rollouts(shop: Shop) -> None:
+    first = await busy(shop)
+    second = await ask(shop, "3.0")
+    shop.driver_world.unblock("2.0")
+    await shop.outcome(first)
+    with pytest.raises(
+        DeploymentInProgress, match=r"1 request waits for a turn at shop already, first the deploy of 3"
+    ):
+        await shop.lab.service.restart("shop", terms=OTHER)
+    third = await ask(shop, "4.0", BEN)
+    assert third.status is RolloutStatus.queued
+    assert [(await shop.outcome(each)).number for each in (second, third)] == [3, 4]
 
 
 async def test_it_begins_after_one_that_failed_as_well(shop: Shop) -> None:
@@ -87,6 +73,17 @@ async def test_it_begins_after_one_that_failed_as_well(shop: Shop) -> None:
     second = await ask(shop, "3.0")
     await shop.lab.service.abort("shop", first.id, terms=Terms("ana"))
     assert (await shop.outcome(second)).status is RolloutStatus.succeeded
+
+
+async def test_it_begins_after_one_that_is_held_and_undoes_that_as_any_other_would(shop: Shop) -> None:
+    first = await busy(shop, rollback_on_failure=False)
+    shop.router.lie["shop"] = False
+    second = await ask(shop, "3.0")
+    shop.driver_world.unblock("2.0")
+    assert (await shop.outcome(first)).status is RolloutStatus.held
+    shop.router.lie.clear()
+    assert (await shop.outcome(second)).status is RolloutStatus.succeeded
+    assert shop.lab.assert_settled(replicas=2) == "3.0"
 
 
 async def test_what_it_inherits_is_looked_up_when_it_begins(shop: Shop) -> None:
@@ -99,6 +96,16 @@ async def test_what_it_inherits_is_looked_up_when_it_begins(shop: Shop) -> None:
     assert (over.spec.replicas, over.spec.stop_timeout) == (3, 3.0)
 
 
+async def test_a_change_that_waited_changes_what_serves_by_then(shop: Shop) -> None:
+    await busy(shop)
+    given = Request({"configuration": {"COLOUR": "blue"}, "canary": {"steps": ()}}, dropped=frozenset({"stop_timeout"}))
+    second = await shop.lab.service.change("shop", given, terms=ANA)
+    assert second.version == "1.0+c1"
+    shop.driver_world.unblock("2.0")
+    over = await shop.outcome(second)
+    assert (over.status, over.version, over.spec.configuration) == ("succeeded", "2.0+c1", {"COLOUR": "blue"})
+
+
 async def test_what_is_impossible_by_then_is_cancelled_with_the_reason(shop: Shop) -> None:
     await busy(shop)
     second = await shop.lab.service.stop("shop", terms=ANA)
@@ -106,14 +113,29 @@ async def test_what_is_impossible_by_then_is_cancelled_with_the_reason(shop: Sho
     shop.driver_world.unblock("2.0")
     assert (await shop.outcome(second)).status is RolloutStatus.succeeded
     over = await shop.outcome(third)
+    assert (over.status, over.message) == (
+        RolloutStatus.cancelled, "It could not begin: shop is stopped, so there is nothing to stop.",
+    )  # fmt: skip
+
+
+async def test_an_artifact_that_is_gone_by_then_cancels_it_and_the_next_begins(shop: Shop) -> None:
+    await busy(shop)
+    second, third = await ask(shop, "3.0"), await ask(shop, "4.0")
+    shutil.rmtree(shop.root / "artifacts" / "3.0")
+    shop.driver_world.unblock("2.0")
+    over = await shop.outcome(second)
     assert over.status is RolloutStatus.cancelled
-    assert over.message == "It could not begin: shop is stopped, so there is nothing to stop."
+    assert over.message.startswith("It could not begin:")
+    assert str(shop.root / "artifacts" / "3.0") in over.message
+    assert (await shop.outcome(third)).status is RolloutStatus.succeeded
 
 
 async def test_what_would_be_refused_is_refused_at_once(shop: Shop) -> None:
     await busy(shop)
     with pytest.raises(SpecInvalid, match="artifact_path"):
         await shop.lab.service.deploy(Request({"name": "shop", "version": "3.0", "artifact_path": "x"}), terms=ANA)
+    with pytest.raises(PreconditionFailed):
+        await ask(shop, "3.0", replace(ANA, revision=1))
     assert queue(shop) == []
 
 
@@ -127,20 +149,21 @@ async def test_a_loop_in_a_pipeline_does_not_fill_the_store(shop: Shop) -> None:
 
 async def test_who_waits_too_long_is_cancelled(shop: Shop) -> None:
     await busy(shop)
-    second = await ask(shop, "3.0", replace(ANA, queue_timeout=60.0))
+    second = await ask(shop, "3.0", late(ANA, 60))
     shop.clock.advance(61)
-    shop.lab.world.look_at_queue(None)
+    look(shop)
     over = await shop.outcome(second)
-    assert (over.status, over.message) == (
-        RolloutStatus.cancelled, "It waited too long for its turn.",
-    )  # fmt: skip
+    assert (over.status, over.message) == (RolloutStatus.cancelled, "It waited too long for its turn.")
 
 
 async def test_what_waits_can_be_aborted_and_never_begins(shop: Shop) -> None:
     first = await busy(shop)
     second = await ask(shop, "3.0")
+    before = shop.lab.service.deployment("shop").revision
     aborted = await shop.lab.service.abort("shop", second.id, terms=Terms("ben"), reason="not that one")
     assert (aborted.status, aborted.message) == (RolloutStatus.cancelled, "Aborted: not that one")
+    deployment = shop.lab.service.deployment("shop")
+    assert (deployment.revision, deployment.changed_by) == (before + 1, "ben")
     shop.driver_world.unblock("2.0")
     await shop.outcome(first)
     assert shop.last().version == "2.0"
@@ -148,11 +171,33 @@ async def test_what_waits_can_be_aborted_and_never_begins(shop: Shop) -> None:
         await shop.lab.service.abort("shop", second.id, terms=Terms("ben"))
 
 
+async def test_what_is_aborted_while_it_begins_does_not_and_the_next_does(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await busy(shop)
+    second, third = await ask(shop, "3.0"), await ask(shop, "4.0")
+    begins, gate, of = asyncio.Event(), asyncio.Event(), shop.lab.service._preparation.of
+
+    async def slow(asked: object) -> object:
+        begins.set()
+        await gate.wait()
+        return await of(asked)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(shop.lab.service._preparation, "of", slow)
+    shop.driver_world.unblock("2.0")
+    await shop.outcome(first)
+    await begins.wait()
+    assert (await shop.lab.service.abort("shop", second.id, terms=OTHER)).status is RolloutStatus.cancelled
+    gate.set()
+    assert (await shop.outcome(third)).status is RolloutStatus.succeeded
+    assert shop.serving() == "4.0"
+
+
 @pytest.mark.parametrize("verb", ["pause", "resume", "promote", "approve"])
 async def test_what_waits_for_its_turn_cannot_be_steered(shop: Shop, verb: str) -> None:
     await busy(shop)
     second = await ask(shop, "3.0")
-    with pytest.raises(SpecInvalid, match=f"queued: there is nothing .*{verb}"):
+    with pytest.raises(SpecInvalid, match=f"queued: there is nothing left to {verb}"):
         await getattr(shop.lab.service, verb)("shop", second.id, terms=Terms("ben"))
 
 
@@ -165,123 +210,134 @@ async def test_what_waits_is_no_failure_of_the_deployment(shop: Shop) -> None:
     assert shop.lab.service.status("shop").state is not State.failed
 
 
-async def test_another_manager_goes_on_with_what_waits(shop: Shop) -> None:
-    await busy(shop)
-    second = await ask(shop, "3.0")
-    shop.driver_world.unblock("2.0")
-    await shop.restart()
-    assert shop.lab.service.rollout("shop", second.id).status is RolloutStatus.queued
-    await shop.lab.recover()
-    shop.lab.world.look_at_queue(None)
-    assert (await shop.outcome(second)).status is RolloutStatus.succeeded
-
-
-async def test_an_idempotency_key_finds_what_waits(shop: Shop) -> None:
-    await busy(shop)
-    once = Once("ana", "key")
-    assert shop.lab.service.idempotency_begin(once, "f") is None
-    second = await ask(shop, "3.0", replace(ANA, once=once))
-    assert shop.lab.service.idempotency_begin(once, "f") == second.id
-
-
-# ------------------------------------------------------------------------------------------------- supersede
-
-
-async def test_something_newer_ends_what_is_in_progress_and_what_waits(shop: Shop) -> None:
-    first = await busy(shop)
-    second = await ask(shop, "3.0")
-    third = await ask(shop, "4.0", Terms("ben", on_conflict="supersede"))
-    assert (await shop.outcome(first)).status is RolloutStatus.unwound
-    assert (await shop.outcome(second)).message == "ben asked for a deploy of 4.0 instead."
-    assert (await shop.outcome(third)).status is RolloutStatus.succeeded
-    assert shop.serving() == "4.0"
-
-
-async def test_something_newer_that_is_wrong_ends_nothing(shop: Shop) -> None:
-    first = await busy(shop)
-    with pytest.raises(SpecInvalid):
-        await ask(shop, "4.0", Terms("ben", on_conflict="supersede"), replicas=0, port=1)
-    assert shop.last().status is RolloutStatus.running
-    shop.driver_world.unblock("2.0")
-    assert (await shop.outcome(first)).status is RolloutStatus.succeeded
-
-
-async def test_something_newer_at_another_revision_ends_nothing(shop: Shop) -> None:
-    first = await busy(shop)
-    with pytest.raises(PreconditionFailed):
-        await ask(shop, "4.0", Terms("ben", on_conflict="supersede", revision=1))
-    shop.driver_world.unblock("2.0")
-    assert (await shop.outcome(first)).status is RolloutStatus.succeeded
-
-
-async def test_a_rollback_cancels_what_waits(shop: Shop) -> None:
+async def test_a_rollback_cancels_what_waits_also_what_is_asked_for_meanwhile(shop: Shop) -> None:
     await shop.deployed("2.0")
-    await busy(shop, "3.0")
+    shop.script("3.0", start_block="before", ignores_term=True)
+    await ask(shop, "3.0")
+    await until(lambda: shop.driver_world.blocked("3.0") == 2, "both are about to start")
     waiting = await ask(shop, "4.0")
-    await shop.rollback("1.0")
+    shop.router.gate = asyncio.Event()
+    rollback = asyncio.ensure_future(shop.rollback("1.0"))
+    await until(lambda: shop.last().status is RolloutStatus.unwinding, "it is being undone")
+    meanwhile = await shop.lab.service.restart("shop", terms=BEN)
+    assert meanwhile.status is RolloutStatus.queued
+    shop.router.gate.set()
+    assert (await rollback).status is RolloutStatus.succeeded
     assert (await shop.outcome(waiting)).message == "ana asked for a rollback."
+    assert (await shop.outcome(meanwhile)).status in (RolloutStatus.cancelled, RolloutStatus.unwound)
     assert shop.serving() == "1.0"
 
 
-async def test_a_deletion_cancels_what_waits_for_approval(shop: Shop) -> None:
-    needs_approval(shop)
-    await ask(shop, "2.0")
-    await shop.lab.service.delete("shop", keep_files=False, terms=Terms("ana"))
-    assert shop.lab.store.deployments() == []
+# ------------------------------------------------------------------------------------------------- managers
 
 
-# ------------------------------------------------------------------------------------------------- approval
+async def test_another_manager_goes_on_with_what_waits(shop: Shop) -> None:
+    await busy(shop)
+    second, third = await ask(shop, "3.0"), await ask(shop, "4.0", late(ANA, 60))
+    shop.driver_world.unblock("2.0")
+    await shop.restart()
+    shop.clock.advance(61)
+    assert shop.lab.service.rollout("shop", second.id).status is RolloutStatus.queued
+    await shop.lab.recover()
+    look(shop)
+    assert (await shop.outcome(second)).status is RolloutStatus.succeeded
+    assert (await shop.outcome(third)).status is RolloutStatus.cancelled
 
 
-async def test_what_needs_approval_begins_when_somebody_else_gives_it(shop: Shop) -> None:
-    needs_approval(shop)
-    asked = await ask(shop, "2.0")
-    assert (asked.status, queue(shop)) == (RolloutStatus.queued, [("2.0", "approval")])
-    await shop.lab.service.approve("shop", asked.id, terms=Terms("ben"), comment="looks good")
-    over = await shop.outcome(asked)
-    assert (over.status, over.requested_by, over.approved_by) == (RolloutStatus.succeeded, "ana", "ben")
-    assert "info: ben approved the deploy of 2.0 of ana: looks good" in shop.events()
-
-
-async def test_nobody_approves_what_they_asked_for(shop: Shop) -> None:
-    needs_approval(shop)
-    asked = await ask(shop, "2.0")
-    with pytest.raises(Forbidden, match="somebody else, with another token"):
-        await shop.lab.service.approve("shop", asked.id, terms=Terms("ana"))
-
-
-async def test_a_rollback_needs_no_approval(shop: Shop) -> None:
-    await shop.deployed("2.0")
-    needs_approval(shop)
-    assert (await shop.rollback()).status is RolloutStatus.succeeded
-
-
-async def test_what_nobody_approves_is_cancelled_in_the_end(shop: Shop) -> None:
-    needs_approval(shop)
-    asked = await ask(shop, "2.0")
-    shop.clock.advance(24 * 3600 + 1)
-    shop.lab.world.look_at_queue(None)
-    over = await shop.outcome(asked)
-    assert over.message == "It waited too long for the approval of somebody else."
-
-
-async def test_a_first_deploy_that_waits_for_approval_can_be_looked_at(tmp_path: Path) -> None:
-    shop = Shop(tmp_path)
-    needs_approval(shop)
-    asked = await ask(shop, "1.0")
-    status = shop.lab.service.status("shop")
-    assert (status.version, status.state, status.replicas.desired) == ("1.0", State.unknown, 0)
-    await shop.lab.service.abort("shop", asked.id, terms=Terms("ana"))
-    assert shop.lab.service.status("shop").version == "1.0"
-    rows, total = shop.lab.service.list(environment=None, state=None, limit=10, offset=0)
-    assert (total, rows[0].version) == (1, "1.0")
-    await shop.close()
-
-
-async def test_who_waits_for_the_outcome_of_what_waits_gets_that_of_its_rollout(shop: Shop) -> None:
+async def test_a_manager_that_stops_begins_nothing_more(shop: Shop) -> None:
     first = await busy(shop)
     second = await ask(shop, "3.0")
-    outcome = asyncio.ensure_future(shop.outcome(second))
+    await shop.lab.service.close()
     shop.driver_world.unblock("2.0")
     await shop.outcome(first)
-    assert (await outcome).version == "3.0"
+    look(shop)
+    assert shop.lab.store.open_rollouts() == []
+    assert shop.lab.service.rollout("shop", second.id).status is RolloutStatus.queued
+
+
+async def test_a_store_that_cannot_be_written_lets_it_wait_on(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = await busy(shop)
+    second = await ask(shop, "3.0")
+    problems, opens = [StoreUnavailable("the disk is full")], shop.lab.runner.open
+
+    def open(*args: object, **kwargs: object) -> object:
+        if problems:
+            raise problems.pop()
+        return opens(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(shop.lab.runner, "open", open)
+    shop.driver_world.unblock("2.0")
+    await shop.outcome(first)
+    await until(lambda: not problems, "it has been tried")
+    assert queue(shop) == [("3.0", "turn")]
+    await until(lambda: not shop.lab.service._queue._tasks, "that is over")
+    look(shop)
+    assert (await shop.outcome(second)).status is RolloutStatus.succeeded
+
+
+async def test_an_error_inside_the_manager_cancels_it_and_the_next_begins(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await busy(shop)
+    second, third = await ask(shop, "3.0"), await ask(shop, "4.0")
+    errors, opens = [ZeroDivisionError()], shop.lab.runner.open
+
+    def open(*args: object, **kwargs: object) -> object:
+        if errors:
+            raise errors.pop()
+        return opens(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(shop.lab.runner, "open", open)
+    shop.driver_world.unblock("2.0")
+    await shop.outcome(first)
+    over = await shop.outcome(second)
+    assert over.message == "It could not begin: an error inside the manager; its log says more."
+    assert (await shop.outcome(third)).status is RolloutStatus.succeeded
+
+
+async def test_what_another_version_wrote_is_shown_and_then_cancelled(shop: Shop) -> None:
+    first = await busy(shop)
+    second = await ask(shop, "3.0")
+    shop.lab.store.db.write("""UPDATE waiting SET asked = '{"fields": {"colour": 1}, "dropped": []}'""", {})
+    assert queue(shop) == [("3.0", "turn")]
+    shop.driver_world.unblock("2.0")
+    await shop.outcome(first)
+    assert "written down by another version" in (await shop.outcome(second)).message
+
+
+async def test_an_idempotency_key_finds_what_waits_and_what_was_cancelled(shop: Shop) -> None:
+    await busy(shop)
+    once = Once("ana", "key")
+    assert shop.lab.service.idempotency_begin(once, "f") is None
+    second, third = await ask(shop, "3.0", replace(ANA, once=once)), await ask(shop, "4.0")
+    assert shop.lab.service.idempotency_begin(once, "f") == second.id
+    for each in (second, third):
+        await shop.lab.service.abort("shop", each.id, terms=OTHER)
+    shop.lab.store.trim_waiting("shop", 0)
+    assert shop.lab.service.idempotency_begin(once, "f") == second.id
+    assert (await shop.outcome(second)).status is RolloutStatus.cancelled
+    assert shop.lab.store.waiting(third.id) is None
+
+
+# ------------------------------------------------------------------------------------------------- who watches
+
+
+async def test_a_watcher_is_told_what_it_waits_for_and_then_all_of_its_rollout(shop: Shop) -> None:
+    await busy(shop)
+    second = await ask(shop, "3.0")
+    watched = shop.lab.service.watch("shop", second.id, 0)
+    assert [(m.seq, m.step, m.last) for m in watched.history] == [(0, "queue", False)]
+    shop.driver_world.unblock("2.0")
+    await shop.outcome(second)
+    mine = [message.seq for message in watched._queue if message.rollout_id == second.id]
+    assert mine == list(range(1, len(mine) + 1))
+
+
+async def test_a_watcher_is_told_that_it_was_cancelled(shop: Shop) -> None:
+    await busy(shop)
+    second = await ask(shop, "3.0")
+    watched = shop.lab.service.watch("shop", second.id, 0)
+    await shop.lab.service.abort("shop", second.id, terms=OTHER)
+    told = await watched.get()
+    assert (told.status, told.progress_pct, told.last) == ("failed", 100, True)
+    assert shop.lab.service.watch("shop", second.id, 5).history == [told]

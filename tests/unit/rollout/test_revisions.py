@@ -59,6 +59,17 @@ async def test_another_one_is_refused_and_changes_nothing(shop: Shop, verb: str)
     assert (await shop.do(verb, *CHANGES[verb], revision=now)).status is RolloutStatus.succeeded
 
 
+async def test_who_comes_too_late_is_told_that_and_not_what_would_be_wrong_with_it_now(shop: Shop) -> None:
+    await shop.deployed("1.0")
+    seen = revision(shop)
+    await shop.do("stop", revision=seen)
+    for verb, given in {**CHANGES, "scale": (2,)}.items():
+        with pytest.raises(PreconditionFailed):
+            await shop.do(verb, *given, revision=seen)
+    with pytest.raises(PreconditionFailed):
+        await shop.lab.service.deploy(shop.request("2.0", artifact_path="/gone"), terms=Terms("ana", revision=seen))
+
+
 async def test_pins_pruning_and_deleting_are_refused_alike(shop: Shop) -> None:
     await shop.deployed("1.0")
     stale = Terms("ana", revision=1)

@@ -40,26 +40,31 @@ def instances_of(routing: Routing | None) -> frozenset[str]:
     return frozenset(id for pool in (routing.pools if routing is not None else ()) for id in pool.instances)
 
 
-async def route(context: Context, routing: Routing | None) -> None:
-    """Store what is wanted, then make the router serve it: a crash in between leaves a wish that recovery completes."""
+async def route(context: Context, routing: Routing | None, *, back: bool = False) -> None:
+    """Store what is wanted, then make the router serve it: a crash in between leaves a wish that recovery completes.
+
+    back   to what served before: that is where we must end up, healthy or not
+    """
     world = context.world
     world.store.set_routing(context.name, routing)
     try:
         if routing is None:
             await world.router.remove(context.name, context.spec.drain_timeout)
         else:
-            await world.router.apply(context.name, world.fleet.traffic(routing))
+            await world.router.apply(context.name, world.fleet.traffic(routing), ill_too=back)
     except RouterError as error:
         raise RolloutFailed(f"The router did not take the new routing ({summary(routing)}): {error}") from error
     world.fleet.unmute(routing)
 
 
-async def route_while_alive(context: Context, routing: Routing | None, ids: Collection[str]) -> str | None:
+async def route_while_alive(
+    context: Context, routing: Routing | None, ids: Collection[str], *, back: bool = False
+) -> str | None:
     """As route(), but given up as soon as one of these instances ends: the router would wait for it in vain.
 
     Returns how it ended; None: the router serves the routing.
     """
-    routed = asyncio.ensure_future(route(context, routing))
+    routed = asyncio.ensure_future(route(context, routing, back=back))
     ended = asyncio.ensure_future(context.world.readiness.first_end(ids))
     try:
         await asyncio.wait({routed, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -105,13 +110,13 @@ class ShiftTraffic(Step):
     async def undo(self, context: Context) -> str:
         for pause in REVIVAL_PAUSES_S:
             await revive(context, self.before)
-            ending = await route_while_alive(context, self.before, instances_of(self.before))
+            ending = await route_while_alive(context, self.before, instances_of(self.before), back=True)
             if ending is None:
                 return f"back to: {summary(self.before)}"
             context.say(f"warning: {ending}; starting it again")
             await context.world.clock.sleep(pause)
         await revive(context, self.before)
-        await route(context, self.before)
+        await route(context, self.before, back=True)
         return f"back to: {summary(self.before)}"
 
 

@@ -112,7 +112,7 @@ class EnvoyRouter:
         await restore(traffic, self._files, self._stages, self._keeper, self._aliases, self._stamp(), self._on_event)
         self._applied = dict(traffic)
 
-    async def apply(self, name: str, traffic: Traffic) -> None:
+    async def apply(self, name: str, traffic: Traffic, *, ill_too: bool = False) -> None:
         check(name, traffic)
         self._load()
         async with self._lane(name):
@@ -121,7 +121,7 @@ class EnvoyRouter:
             move = plan_move(name, traffic, self._stages.clusters(name), self._aliases.of(name), self._stamp())
             host, ports = self._stages.virtual_host(name), self._stages.ports(name)
             try:
-                await self._stages.add(move)
+                await self._stages.add(move, ill_too=ill_too)
                 await self._stages.shift(name, virtual_host(name, traffic))
                 await self._stages.listen(name, traffic.port)
                 await self._stages.clear(move)

@@ -33,6 +33,8 @@ from longshore.routers.envoy.resources import (
 
 #: A hung target delays a change by the check's timeout (1 s), a loaded machine by some more.
 HOSTS_S = 15.0
+#: A first check that is answered takes milliseconds, one that is not its timeout of 1 s; requests may be held then.
+ILL_S = 3.0
 PORT_S = 5.0
 POLL_S = 0.005
 
@@ -72,8 +74,12 @@ class Stages:
 
     # ------------------------------------------------------------------------------------------------- the stages
 
-    async def add(self, move: Move) -> None:
-        """Stage 1: everything the traffic needs, beside everything that is there; warm."""
+    async def add(self, move: Move, *, ill_too: bool = False) -> None:
+        """Stage 1: everything the traffic needs, beside everything that is there; warm.
+
+        ill_too   what does not pass its checks within ILL_S is taken as it is: Envoy passes it by where another one
+                  does, and sends to it where none does (healthy_panic_threshold)
+        """
         cold = self._cold.pop(move.name, {})
         healthy = {
             name: added | cold.get(name, frozenset()) & frozenset(move.kept[name].targets if name in move.kept else ())
@@ -82,7 +88,7 @@ class Stages:
         try:
             await self._put_clusters(move.name, move.union)
             if move.name in self._unsettled:
-                await self.wait_hosts(move.name, move.union, healthy)
+                await self._wait_warm(move, healthy, ill_too)
                 self._unsettled.discard(move.name)
         except asyncio.CancelledError:
             self._cold[move.name] = healthy
@@ -132,20 +138,32 @@ class Stages:
     # ------------------------------------------------------------------------------------------------- the waits
 
     async def wait_hosts(
-        self, name: str, clusters: Mapping[str, Cluster], healthy: Mapping[str, frozenset[Target]]
+        self,
+        name: str,
+        clusters: Mapping[str, Cluster],
+        healthy: Mapping[str, frozenset[Target]],
+        bound_s: float = HOSTS_S,
     ) -> None:
         """Until Envoy's workers use exactly these clusters and hosts, and those of `healthy` take requests.
 
-        name   the deployment. Raises RouterError after 15 s, naming the cluster and the hosts.
+        name   the deployment. Raises RouterError after `bound_s`, naming the cluster and the hosts.
         """
-        deadline = self._clock.monotonic() + HOSTS_S
+        deadline = self._clock.monotonic() + bound_s
         while True:
             lacking = await self._lacking(name, clusters, healthy)
             if not lacking:
                 return
             if self._clock.monotonic() > deadline:
-                raise RouterError(f"{name}: not in effect within {HOSTS_S:g} s: {lacking}")
+                raise RouterError(f"{name}: not in effect within {bound_s:g} s: {lacking}")
             await self._clock.sleep(POLL_S)
+
+    async def _wait_warm(self, move: Move, healthy: Mapping[str, frozenset[Target]], ill_too: bool) -> None:
+        try:
+            await self.wait_hosts(move.name, move.union, healthy, ILL_S if ill_too else HOSTS_S)
+        except RouterError:
+            if not ill_too:
+                raise
+            await self.wait_hosts(move.name, move.union, {})
 
     async def wait_idle(self, name: str, bound_s: float) -> bool:
         """Until no request comes in through the deployment's listeners, at most `bound_s`. Whether that was so."""
