@@ -307,6 +307,28 @@ async def test_an_event_stream_is_resumed_after_the_last_event_received(running:
         assert [event["message"] for event in await collect(response, 2, "event")] == ["2", "3"]
 
 
+async def test_the_events_of_one_deployment_are_followed_and_resumed(running: Running, service: FakeService) -> None:
+    await deploy(running)
+    await deploy(running, "other")
+    for number in range(250):
+        service.happen("shop", str(number))
+    first = len([event for event in service.history if event.deployment == "shop"]) - 250
+    after = str(service.events("shop", limit=500, before=None)[-first - 1].id)
+    async with streaming(running, f"{ROOT}/shop/events?follow=true", **{"Last-Event-ID": after}) as response:
+        service.happen("other", "elsewhere")
+        service.happen("shop", "here")
+        seen = await collect(response, 250, "event")
+    assert [event["message"] for event in seen] == [*map(str, range(1, 250)), "here"]
+
+
+@pytest.mark.parametrize(("path", "last", "status"), [("nope", "1", 404), ("shop", "x", 400)])
+async def test_what_cannot_be_followed_is_an_error(running: Running, path: str, last: str, status: int) -> None:
+    await deploy(running)
+    async with httpx2.AsyncClient(base_url=running.url, headers={**AUTH, "Last-Event-ID": last}) as client:
+        answer = await client.get(f"{ROOT}/{path}/events?follow=true")
+    assert answer.status_code == status
+
+
 async def test_a_silent_stream_says_that_it_is_alive(running: Running) -> None:
     async with streaming(running, "/api/v1/events") as response:
         alive = 0

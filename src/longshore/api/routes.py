@@ -178,6 +178,7 @@ _CHANGE = {
     500: "DEPLOYMENT_FAILED or HEALTH_CHECK_FAILED",
 }
 _KEPT = {400: f"BACKUP_NOT_FOUND: there is no such kept release; or {_SPEC}: malformed body"}
+_AFTER = ("Last-Event-ID", "Where events are followed: go on after this one.", "[0-9]{1,18}")
 _HELD = {
     400: f"{_SPEC}: malformed body or query parameter",
     404: "NOT_FOUND: it is not locked; DEPLOYMENT_NOT_FOUND",
@@ -241,12 +242,12 @@ ROUTES: tuple[Row, ...] = (
         {400: f"{_SPEC}: malformed body", 409: "DEPLOYMENT_IN_PROGRESS"}, tag="releases",
         headers=(*_GUARDED, _OVERRIDE)),
     Row("GET", f"{_ONE}/events", events.list_events, None, "List events", {200: schemas.Events},
-        {400: f"{_SPEC}: a query parameter is not valid"}, tag="events and logs"),
+        {400: f"{_SPEC}: a query parameter is not valid"}, tag="events and logs", headers=(_AFTER,)),
     Row("GET", f"{_ONE}/logs", logs.logs, None, "Read or follow the output of instances", {200: schemas.Logs},
         {400: f"{_SPEC}: a query parameter is not valid"}, tag="events and logs"),
     Row("GET", "/api/v1/events", events.stream_events, None, "Follow the events of all deployments", {200: None},
         {400: f"{_SPEC}: a query parameter is not valid", 404: "DEPLOYMENT_NOT_FOUND"}, tag="events and logs",
-        media="text/event-stream", headers=(("Last-Event-ID", "Go on after this event.", "[0-9]{1,18}"),)),
+        media="text/event-stream", headers=(_AFTER,)),
     Row("GET", f"{_ONE}/lock", access.get_lock, None, "Get the lock of a deployment", {200: schemas.Lock},
         {404: "NOT_FOUND: it is not locked"}, tag="access"),
     Row("PUT", f"{_ONE}/lock", access.lock, None, "Lock a deployment", {200: schemas.Lock}, _HELD, tag="access",

@@ -24,6 +24,7 @@ from longshore.cli.serve import serve
 from longshore.cli.session import Session, connection_options
 from longshore.cli.status import status
 from longshore.cli.tokens import token
+from longshore.cli.webhooks import webhooks
 
 # To add a command: a function in the file of its kind (imports of the client, rich and the server inside of it, so
 # that `--help` stays fast); a line here; a section in docs/guide/cli.md. tests/unit/cli then cover its --help, its
@@ -58,6 +59,7 @@ COMMANDS: dict[str, click.Command] = {
     "lock": lock,
     "unlock": unlock,
     "locks": locks,
+    "webhooks": webhooks,
     "token": token,
     "config": config,
     "backup": backup,

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from longshore.client import calls, rollouts, watching
 from longshore.client import results as r
+from longshore.client import webhooks as w
 from longshore.client.aio_access import AsyncAccess
 from longshore.client.aio_carrier import AsyncCarrier
 from longshore.client.calls import ROOT, path_of
@@ -303,6 +304,30 @@ class AsyncLongshore(AsyncAccess):
     def follow_logs(self, name: str, *, instance: str | None = None, tail: int = 10) -> AsyncIterator[r.LogLine]:
         """The last `tail` lines, then each new one, until the manager ends the stream or the loop is left."""
         return self._iterate(calls.follow_logs(name, instance, tail))
+
+    # ------------------------------------------------------------------------------------------- webhooks
+
+    async def webhooks(self) -> w.Webhooks:
+        """The webhooks of the manager's configuration."""
+        return await self._carrier.run(w.webhooks())
+
+    async def deliveries(
+        self, webhook: str, *, state: str | None = None, limit: int = 50, offset: int = 0
+    ) -> w.Deliveries:
+        """What a webhook was or is to be told, newest first. state: pending, delivered or dead. Raises NotFound."""
+        return await self._carrier.run(w.deliveries(webhook, state=state, limit=limit, offset=offset))
+
+    async def delivery(self, webhook: str, id: str) -> w.Delivery:
+        """One message, as it stands. Raises NotFound."""
+        return await self._carrier.run(w.delivery(webhook, id))
+
+    async def redeliver(self, webhook: str, id: str) -> w.Delivery:
+        """Have a message sent once more, whatever became of it. Answers before it is."""
+        return await self._carrier.run(w.redeliver(webhook, id))
+
+    async def test_webhook(self, webhook: str) -> w.Delivery:
+        """Have a message of a rollout that never was sent, once. Answers before it is; `delivery` tells how it went."""
+        return await self._carrier.run(w.test(webhook))
 
     # --- private
 

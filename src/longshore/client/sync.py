@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from longshore.client import calls, rollouts, watching
 from longshore.client import results as r
+from longshore.client import webhooks as w
 from longshore.client.calls import ROOT, path_of
 from longshore.client.carrier import Carrier
 from longshore.client.discovery import discover
@@ -299,6 +300,30 @@ class Longshore(Access):
     def follow_logs(self, name: str, *, instance: str | None = None, tail: int = 10) -> Iterator[r.LogLine]:
         """The last `tail` lines, then each new one, until the manager ends the stream or the loop is left."""
         return self._iterate(calls.follow_logs(name, instance, tail))
+
+    # ------------------------------------------------------------------------------------------- webhooks
+
+    def webhooks(self) -> w.Webhooks:
+        """The webhooks of the manager's configuration."""
+        return self._carrier.run(w.webhooks())
+
+    def deliveries(
+        self, webhook: str, *, state: str | None = None, limit: int = 50, offset: int = 0
+    ) -> w.Deliveries:
+        """What a webhook was or is to be told, newest first. state: pending, delivered or dead. Raises NotFound."""
+        return self._carrier.run(w.deliveries(webhook, state=state, limit=limit, offset=offset))
+
+    def delivery(self, webhook: str, id: str) -> w.Delivery:
+        """One message, as it stands. Raises NotFound."""
+        return self._carrier.run(w.delivery(webhook, id))
+
+    def redeliver(self, webhook: str, id: str) -> w.Delivery:
+        """Have a message sent once more, whatever became of it. Answers before it is."""
+        return self._carrier.run(w.redeliver(webhook, id))
+
+    def test_webhook(self, webhook: str) -> w.Delivery:
+        """Have a message of a rollout that never was sent, once. Answers before it is; `delivery` tells how it went."""
+        return self._carrier.run(w.test(webhook))
 
     # --- private
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from longshore.model import Delivery, DeliveryState
 from longshore.store import rows
@@ -73,16 +72,17 @@ class Deliveries(Base):
             },
         )
 
-    def give_up_deliveries(self, known: Sequence[str], why: str) -> dict[str, int]:
+    def give_up_deliveries(self, known: Collection[str], why: str) -> dict[str, int]:
         """What is pending for other webhooks than these is dead. Returns how many of each."""
-        others = "state = 'pending' AND webhook NOT IN (SELECT value FROM json_each(:known))"
-        sql = f"SELECT webhook, count(*) AS n FROM deliveries WHERE {others} GROUP BY webhook"
-        found = {row["webhook"]: row["n"] for row in self.db.all(sql, known=json.dumps(list(known)))}
-        if found:
-            self.db.write(
-                f"UPDATE deliveries SET state = 'dead', ended_at = :now, answer = :why WHERE {others}",
-                {"known": json.dumps(list(known)), "now": self.clock.now(), "why": why},
-            )
+        sql = "SELECT webhook, count(*) AS n FROM deliveries WHERE state = 'pending' GROUP BY webhook"
+        found = {row["webhook"]: row["n"] for row in self.db.all(sql) if row["webhook"] not in known}
+        with self.db.transaction():
+            for name in found:
+                self.db.write(
+                    "UPDATE deliveries SET state = 'dead', ended_at = :now, answer = :why "
+                    "WHERE webhook = :name AND state = 'pending'",
+                    {"name": name, "now": self.clock.now(), "why": why},
+                )
         return found
 
     def count_deliveries(self) -> dict[tuple[str, str], int]:
@@ -95,12 +95,9 @@ class Deliveries(Base):
 
         at_once   most that are dropped in one call
         """
-        sql = (
+        too_many = (
             "SELECT place FROM (SELECT place, row_number() OVER (PARTITION BY webhook, state ORDER BY place DESC) AS n "
             "FROM deliveries WHERE state <> 'pending') WHERE n > :keep ORDER BY place LIMIT :most"
         )
-        if found := self.db.all(sql, keep=keep, most=at_once):
-            places = json.dumps([row["place"] for row in found])
-            self.db.write(
-                "DELETE FROM deliveries WHERE place IN (SELECT value FROM json_each(:places))", {"places": places}
-            )
+        if self.db.one(too_many, keep=keep, most=1) is not None:
+            self.db.write(f"DELETE FROM deliveries WHERE place IN ({too_many})", {"keep": keep, "most": at_once})
