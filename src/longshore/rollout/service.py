@@ -281,8 +281,11 @@ class Service(Queries):
         """Begin it now, or let it wait."""
         if ask.kind is not RolloutKind.deploy:
             get_deployment(self._world, ask.deployment)
+        deployment = self._world.store.deployment(ask.deployment)
         if not issues:
-            terms.hold_for(ask.deployment, self._world.store.deployment(ask.deployment))
+            terms.hold_for(ask.deployment, deployment)
+        if not issues and deployment is not None:
+            self._closures.refuse(ask.deployment, deployment.environment, terms)
         prepared = await self._preparation.of(ask, issues)
         terms.may_change(prepared.spec.environment)
         self._closures.refuse(prepared.spec.name, prepared.spec.environment, terms)

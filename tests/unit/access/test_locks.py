@@ -96,6 +96,12 @@ async def test_an_override_passes_a_lock_and_stands_in_the_history(shop: Shop, c
         assert (await shop.outcome(done)).override == "the site is down"
 
 
+async def test_what_is_locked_is_not_looked_at_any_further(shop: Shop) -> None:
+    lock(shop)
+    with pytest.raises(DeploymentLocked):
+        await shop.lab.service.deploy(Request({"name": "shop", "version": "3", "artifact_path": "/nope"}), terms=ANA)
+
+
 async def test_a_lock_refuses_its_holder_as_well(shop: Shop) -> None:
     lock(shop)
     with pytest.raises(DeploymentLocked):
@@ -146,6 +152,7 @@ async def test_a_lock_that_comes_while_a_deploy_is_being_looked_at_stops_it(
     monkeypatch.setattr(preparation, "of", slow)
     with pytest.raises(DeploymentLocked):
         await deploy(shop)
+    monkeypatch.undo()
     assert shop.lab.store.open_rollout_of("shop") is None
 
 
