@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -10,7 +11,7 @@ from longshore.cli.deploy import say_outcome
 from longshore.cli.output import say_json
 from longshore.cli.progress import outcome_line, shown_progress
 from longshore.cli.session import Session, in_session
-from longshore.cli.terms import change_options
+from longshore.cli.terms import change_options, conflict_options
 from longshore.cli.waiting import rollout_goes_on
 
 
@@ -18,15 +19,20 @@ from longshore.cli.waiting import rollout_goes_on
 @click.argument("name")
 @click.option("--no-wait", is_flag=True, help="Return as soon as it began.")
 @change_options
+@conflict_options
 @in_session
-def restart(session: Session, name: str, no_wait: bool, if_revision: int | None) -> None:
+def restart(
+    session: Session, name: str, no_wait: bool, if_revision: int | None, **conflict: Any
+) -> None:
     """Replace every instance by a new one of the same release, a few at a time."""
     with (
         session.client() as client,
         rollout_goes_on(name),
         shown_progress(f"{name}: restart", silent=session.json or no_wait) as on_progress,
     ):
-        rollout = client.restart(name, wait=not no_wait, on_progress=on_progress, if_revision=if_revision)
+        rollout = client.restart(
+            name, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, **conflict
+        )
     if session.json:
         say_json(rollout.raw)
     else:
@@ -38,8 +44,11 @@ def restart(session: Session, name: str, no_wait: bool, if_revision: int | None)
 @click.argument("replicas", type=click.IntRange(1))
 @click.option("--no-wait", is_flag=True, help="Return as soon as it began.")
 @change_options
+@conflict_options
 @in_session
-def scale(session: Session, name: str, replicas: int, no_wait: bool, if_revision: int | None) -> None:
+def scale(
+    session: Session, name: str, replicas: int, no_wait: bool, if_revision: int | None, **conflict: Any
+) -> None:
     """Run so many instances of what serves."""
     with (
         session.client() as client,
@@ -47,7 +56,7 @@ def scale(session: Session, name: str, replicas: int, no_wait: bool, if_revision
         shown_progress(f"{name}: {replicas} instances", silent=session.json or no_wait) as on_progress,
     ):
         rollout = client.scale(
-            name, replicas, wait=not no_wait, on_progress=on_progress, if_revision=if_revision
+            name, replicas, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, **conflict
         )
     if session.json:
         say_json(rollout.raw)

@@ -19,3 +19,17 @@ def change_options(command: F) -> F:
         help="Only while `status` shows this revision; else nothing is changed.",
     )
     return option(command)
+
+
+def conflict_options(command: F) -> F:
+    """--on-conflict, --queue-timeout; handed on as the client's arguments of these names."""
+    for option in (
+        click.option("--queue-timeout", metavar="TIME", help="How long it may wait for its turn. [1h]"),
+        click.option(
+            "--on-conflict",
+            type=click.Choice(["reject", "queue", "supersede"]),
+            help="While another rollout is in progress: fail, wait for it, or end it. [reject]",
+        ),
+    ):
+        command = option(command)
+    return command

@@ -79,9 +79,13 @@ class Rollout(Result):
     #: deploy | rollback | restart | scale | change | stop | start
     kind: str = "deploy"
     strategy: str = ""
-    #: running | paused | unwinding | committed | succeeded | unwound | held | stuck
+    #: queued | running | paused | unwinding | committed | succeeded | unwound | held | stuck | cancelled
     status: str = ""
+    #: of one that is queued: turn | approval
+    waiting_for: str | None = None
     requested_by: str = ""
+    #: who else had to agree, and did
+    approved_by: str | None = None
     error: Failure | None = None
     progress_pct: int = 0
 
@@ -127,6 +131,22 @@ class Events(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """What was asked for and has not begun. rollout_id: the id that its rollout will have."""
+
+    rollout_id: str
+    kind: str
+    version: str
+    requested_by: str
+    since: datetime
+    #: when it is cancelled, if it has not begun
+    expires_at: datetime
+    #: turn | approval
+    waiting_for: str
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status(Result):
     """state: unknown | deploying | healthy | unhealthy | failed | rolling_back; health: unknown | healthy | …"""
 
@@ -151,6 +171,8 @@ class Status(Result):
     revision: int = 0
     #: nothing runs until it is started, deployed or rolled back
     stopped: bool = False
+    #: first come first
+    queue: tuple[Waiting, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
