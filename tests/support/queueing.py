@@ -24,11 +24,17 @@ async def ask(shop: Shop, version: str, terms: Terms = ANA, **fields: Any) -> Ro
 
 
 async def busy(shop: Shop, version: str = "2.0", **fields: Any) -> Rollout:
-    """A rollout that goes on until its instances may start: shop.driver_world.unblock(version)."""
+    """A rollout that goes on until its instances may start: let_go()."""
     shop.script(version, start_block="before")
     rollout = await ask(shop, version, **fields)
     await until(lambda: shop.driver_world.blocked(version) == 2, "both are about to start")
     return rollout
+
+
+def let_go(shop: Shop, version: str = "2.0") -> None:
+    """Let that rollout go on, and whatever starts this version from now on."""
+    shop.script(version)
+    shop.driver_world.unblock(version)
 
 
 def queue(shop: Shop) -> list[tuple[str, str]]:

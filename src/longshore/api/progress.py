@@ -112,7 +112,7 @@ async def _send_live(
     socket: WebSocket, subscription: Subscription, wait: float | None, *, only: str | None, follow: bool
 ) -> None:
     """wait: bound in seconds on the first message. only: id of the one rollout that is of interest."""
-    shown = {(message.rollout_id, message.seq) for message in subscription.history[-1:]}
+    shown = {(message.rollout_id, message.seq) for message in subscription.history[-1:] if message.seq}
     while True:
         async with asyncio.timeout(wait):
             message = await subscription.get()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +12,7 @@ from longshore.cli.output import say, say_json, seconds, size
 from longshore.cli.progress import outcome_line, shown_progress
 from longshore.cli.session import Session, in_session
 from longshore.cli.spec import read_patch
-from longshore.cli.terms import change_options, override_option
+from longshore.cli.terms import change_options, conflict_options, override_option
 from longshore.cli.waiting import rollout_goes_on
 
 if TYPE_CHECKING:
@@ -27,14 +27,15 @@ _no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as it be
 @click.argument("name")
 @_no_wait
 @change_options
+@conflict_options
 @override_option
 @in_session
-def stop(session: Session, name: str, no_wait: bool, if_revision: int | None, override: str | None) -> None:
+def stop(session: Session, name: str, no_wait: bool, if_revision: int | None, **terms: Any) -> None:
     """Stop every instance: clients get 503 until the next start, deploy or rollback."""
     done = _roll(
         session, name, f"{name}: stop", no_wait,
         lambda client, on_progress: client.stop(
-            name, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, override=override
+            name, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, **terms
         ),
     )  # fmt: skip
     if done is not None:
@@ -45,14 +46,15 @@ def stop(session: Session, name: str, no_wait: bool, if_revision: int | None, ov
 @click.argument("name")
 @_no_wait
 @change_options
+@conflict_options
 @override_option
 @in_session
-def start(session: Session, name: str, no_wait: bool, if_revision: int | None, override: str | None) -> None:
+def start(session: Session, name: str, no_wait: bool, if_revision: int | None, **terms: Any) -> None:
     """Start what was stopped: the same release, as many instances."""
     done = _roll(
         session, name, f"{name}: start", no_wait,
         lambda client, on_progress: client.start(
-            name, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, override=override
+            name, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, **terms
         ),
     )  # fmt: skip
     if done is not None:
@@ -67,6 +69,7 @@ def start(session: Session, name: str, no_wait: bool, if_revision: int | None, o
 @click.option("--unset-env", multiple=True, metavar="KEY", help="Without that variable. Repeatable.")
 @_no_wait
 @change_options
+@conflict_options
 @override_option
 @in_session
 def configure(
@@ -78,7 +81,7 @@ def configure(
     unset_env: tuple[str, ...],
     no_wait: bool,
     if_revision: int | None,
-    override: str | None,
+    **terms: Any,
 ) -> None:
     """Change what serves without a new artifact: a release of its own, which can be rolled back.
 
@@ -90,7 +93,7 @@ def configure(
     done = _roll(
         session, name, f"{name}: change", no_wait,
         lambda client, on_progress: client.configure(
-            name, patch, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, override=override
+            name, patch, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, **terms
         ),
     )  # fmt: skip
     if done is not None:

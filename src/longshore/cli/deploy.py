@@ -10,7 +10,7 @@ from longshore.cli.output import on_terminal, paint, say, say_json, seconds, tab
 from longshore.cli.progress import outcome_line, shown_progress
 from longshore.cli.session import Session, in_session
 from longshore.cli.spec import read_spec, spec_options
-from longshore.cli.terms import change_options, override_option
+from longshore.cli.terms import change_options, conflict_options, override_option
 from longshore.cli.waiting import rollout_goes_on
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--timeout", type=float, metavar="SECONDS", help="Stop waiting after so long; the rollout goes on.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key again deploys nothing again, for 24 h.")
 @change_options
+@conflict_options
 @override_option
 @in_session
 def deploy(
@@ -31,6 +32,8 @@ def deploy(
     timeout: float | None,
     idempotency_key: str | None,
     if_revision: int | None,
+    on_conflict: str | None,
+    queue_timeout: str | None,
     override: str | None,
     **given: Any,
 ) -> None:
@@ -57,6 +60,8 @@ def deploy(
                 idempotency_key=idempotency_key,
                 on_progress=on_progress,
                 if_revision=if_revision,
+                on_conflict=on_conflict,
+                queue_timeout=queue_timeout,
                 override=override,
             )
     if session.json:
@@ -96,6 +101,11 @@ def plan(session: Session, **given: Any) -> None:
 def say_outcome(rollout: Rollout, name: str) -> None:
     """The end of a rollout that succeeded, or the beginning of one that is not waited for."""
     name = rollout.deployment or name
+    if rollout.status == "queued":
+        say(f"the {rollout.kind} of {name} {rollout.version} is queued, as {rollout.id}. {rollout.message}")
+        if rollout.waiting_for == "approval":
+            say(f"somebody else lets it begin: `longshore approve {name} {rollout.id}`")
+        return
     if rollout.end_time is None:
         say(f"rollout {rollout.id} of {name} to {rollout.version} began: `longshore watch {name}`")
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -10,7 +11,7 @@ from longshore.cli.deploy import say_outcome
 from longshore.cli.output import say_json
 from longshore.cli.progress import outcome_line, shown_progress
 from longshore.cli.session import Session, in_session
-from longshore.cli.terms import change_options, override_option
+from longshore.cli.terms import change_options, conflict_options, override_option
 from longshore.cli.waiting import rollout_goes_on
 
 
@@ -18,18 +19,17 @@ from longshore.cli.waiting import rollout_goes_on
 @click.argument("name")
 @click.option("--no-wait", is_flag=True, help="Return as soon as it began.")
 @change_options
+@conflict_options
 @override_option
 @in_session
-def restart(session: Session, name: str, no_wait: bool, if_revision: int | None, override: str | None) -> None:
+def restart(session: Session, name: str, no_wait: bool, if_revision: int | None, **terms: Any) -> None:
     """Replace every instance by a new one of the same release, a few at a time."""
     with (
         session.client() as client,
         rollout_goes_on(name),
         shown_progress(f"{name}: restart", silent=session.json or no_wait) as on_progress,
     ):
-        rollout = client.restart(
-            name, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, override=override
-        )
+        rollout = client.restart(name, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, **terms)
     if session.json:
         say_json(rollout.raw)
     else:
@@ -41,11 +41,10 @@ def restart(session: Session, name: str, no_wait: bool, if_revision: int | None,
 @click.argument("replicas", type=click.IntRange(1))
 @click.option("--no-wait", is_flag=True, help="Return as soon as it began.")
 @change_options
+@conflict_options
 @override_option
 @in_session
-def scale(
-    session: Session, name: str, replicas: int, no_wait: bool, if_revision: int | None, override: str | None
-) -> None:
+def scale(session: Session, name: str, replicas: int, no_wait: bool, if_revision: int | None, **terms: Any) -> None:
     """Run so many instances of what serves."""
     with (
         session.client() as client,
@@ -53,7 +52,7 @@ def scale(
         shown_progress(f"{name}: {replicas} instances", silent=session.json or no_wait) as on_progress,
     ):
         rollout = client.scale(
-            name, replicas, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, override=override
+            name, replicas, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, **terms
         )
     if session.json:
         say_json(rollout.raw)

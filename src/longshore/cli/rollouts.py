@@ -1,4 +1,4 @@
-"""What is done with rollouts: rollback, watch, history, pause, resume, promote, abort."""
+"""What is done with rollouts: rollback, watch, history, pause, resume, promote, abort, approve."""
 
 from __future__ import annotations
 
@@ -156,6 +156,7 @@ def abort(
         say_json(begun.raw)
         return
     ends = {
+        "cancelled": (True, f"the {begun.kind} of {name} {begun.version} will not begin"),
         "unwound": (True, f"rollout {begun.id} of {name} was undone: what served before serves on"),
         "succeeded": (False, f"rollout {begun.id} of {name} was past its commit: {begun.version} serves"),
         "committed": (False, f"rollout {begun.id} of {name} is past its commit: {begun.version} serves"),
@@ -164,6 +165,33 @@ def abort(
     outcome_line(good or no_wait, text)
     if not good and not no_wait:
         click.get_current_context().exit(1)
+
+
+@click.command()
+@click.argument("name")
+@_rollout_argument
+@click.option("--comment", default="", help="Kept in the history.")
+@click.option("--queue-timeout", metavar="TIME", help="How long it may then wait for its turn. [1h]")
+@change_options
+@in_session
+def approve(
+    session: Session,
+    name: str,
+    rollout: str | None,
+    comment: str,
+    queue_timeout: str | None,
+    if_revision: int | None,
+) -> None:
+    """Let begin what somebody else asked for. ROLLOUT may be left out where one alone waits for an approval."""
+    with session.client() as client:
+        answer = client.approve(
+            name, rollout, comment=comment, queue_timeout=queue_timeout, if_revision=if_revision
+        )
+    if session.json:
+        say_json(answer.raw)
+    else:
+        text = f"the {answer.kind} of {name} {answer.version} of {answer.requested_by} is approved"
+        outcome_line(True, f"{text}: `longshore watch {name} --rollout {answer.id}`")
 
 
 def _control(session: Session, verb: str, name: str, rollout: str | None, if_revision: int | None) -> None:

@@ -19,7 +19,7 @@ from longshore.cli.locks import lock, locks, unlock
 from longshore.cli.look import events, health, list_, logs, releases
 from longshore.cli.operate import delete, restart, scale
 from longshore.cli.output import wants_colour
-from longshore.cli.rollouts import abort, history, pause, promote, resume, rollback, watch
+from longshore.cli.rollouts import abort, approve, history, pause, promote, resume, rollback, watch
 from longshore.cli.serve import serve
 from longshore.cli.session import Session, connection_options
 from longshore.cli.status import status
@@ -39,6 +39,7 @@ COMMANDS: dict[str, click.Command] = {
     "resume": resume,
     "promote": promote,
     "abort": abort,
+    "approve": approve,
     "rollback": rollback,
     "restart": restart,
     "scale": scale,

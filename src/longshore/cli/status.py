@@ -40,6 +40,7 @@ def status(session: Session, name: str | None) -> None:
     _say_status(found)
     if last is not None:
         _say_rollout(found, last)
+    _say_queue(found)
     if probed is not None:
         _say_probes(probed)
     _say_events(found)
@@ -118,6 +119,16 @@ def _say_rollout(found: Status, last: Rollout) -> None:
             },
             indent="  ",
         )
+
+
+def _say_queue(found: Status) -> None:
+    if not found.queue:
+        return
+    say("\nwaits")
+    for each in found.queue:
+        say(f"  {each.kind} of {each.version}, by {each.requested_by} {when(each.since)}  {each.rollout_id}")
+        then = "approve" if each.waiting_for == "approval" else "abort"
+        say(f"    {each.message}  `longshore {then} {found.name} {each.rollout_id}`")
 
 
 def _say_probes(probed: Health) -> None:

@@ -36,3 +36,17 @@ def _reason(ctx: click.Context, parameter: click.Parameter, value: str | None) -
     if value is not None and not (value.strip() and value.isprintable()):
         raise click.BadParameter("say why, on one line")
     return value
+
+
+def conflict_options(command: F) -> F:
+    """--on-conflict, --queue-timeout; handed on as the client's arguments of these names."""
+    for option in (
+        click.option("--queue-timeout", metavar="TIME", help="How long it may wait for its turn. [1h]"),
+        click.option(
+            "--on-conflict",
+            type=click.Choice(["reject", "queue", "supersede"]),
+            help="While another rollout is in progress: fail, wait for it, or end it. [reject]",
+        ),
+    ):
+        command = option(command)
+    return command

@@ -16,8 +16,8 @@ def rollout_goes_on(name: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         say(
-            f"stopped waiting; a rollout that began goes on in the manager: "
-            f"`longshore watch {name}` to see it, `longshore abort {name}` to have it undone",
+            f"stopped waiting; what began, or waits for its turn, goes on in the manager: `longshore status {name}` "
+            f"shows it, `longshore watch {name}` follows it, `longshore abort {name} ID` has it undone or cancelled",
             err=True,
         )
         click.get_current_context().exit(1)

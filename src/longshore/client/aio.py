@@ -12,7 +12,7 @@ from longshore.client import results as r
 from longshore.client import webhooks as w
 from longshore.client.aio_access import AsyncAccess
 from longshore.client.aio_carrier import AsyncCarrier
-from longshore.client.calls import ROOT, path_of
+from longshore.client.calls import ROOT, conflict, path_of
 from longshore.client.discovery import discover
 from longshore.client.effects import Flow
 from longshore.client.stepper import Stepper
@@ -66,6 +66,8 @@ class AsyncLongshore(AsyncAccess):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        on_conflict: str | None = None,
+        queue_timeout: float | str | None = None,
         override: str | None = None,
         **fields: Any,
     ) -> r.Rollout:
@@ -78,15 +80,20 @@ class AsyncLongshore(AsyncAccess):
         timeout           seconds to wait at most, else WaitTimeout; the rollout goes on. None: until it is over
         if_revision       PreconditionFailed unless the deployment is at that revision of its status; None: whatever it
                           is at. Every changing method takes it.
+        on_conflict       while another rollout is in progress: "reject" (None; DeploymentInProgress), "queue" (wait for
+                          its end) or "supersede" (end it). As restart, scale, stop, start and configure do
+        queue_timeout     seconds, or such as "30m", that it may wait for its turn; None: an hour
         override          why a lock or a freeze window is passed over, for the history; None: DeploymentLocked or
                           DeploymentsFrozen where there is one. Every method that these can refuse takes it.
+
+        Where somebody has to approve it, it answers at once, with `status` "queued" and `waiting_for` "approval".
 
         A lost connection or a restart of the manager does not lose the outcome. Raises, besides what every method
         raises, the error of a rollout that failed, such as HealthCheckFailed: its `details` have `operation` (the
         step), `cause`, `rolled_back` and `steps`.
         """
         flow = rollouts.deploy(
-            {**(spec or {}), **fields},
+            {**(spec or {}), **fields, **conflict(on_conflict, queue_timeout)},
             wait=wait,
             key=idempotency_key,
             timeout=timeout,
@@ -147,6 +154,22 @@ class AsyncLongshore(AsyncAccess):
         """Have a rollout undone. Answers when that has begun; `wait` tells how it ended."""
         return await self._carrier.run(calls.control(name, rollout, "abort", reason, if_revision))
 
+    async def approve(
+        self,
+        name: str,
+        rollout: str | None = None,
+        *,
+        comment: str = "",
+        queue_timeout: float | str | None = None,
+        if_revision: int | None = None,
+    ) -> r.Rollout:
+        """Let begin what somebody else asked for and what needs an approval; answers at once.
+
+        rollout         None: the one that waits for an approval. Raises NotFound where none does, or more than one
+        queue_timeout   seconds, or such as "30m", that it may then wait for its turn; None: an hour
+        """
+        return await self._carrier.run(calls.approve(name, rollout, comment, queue_timeout, if_revision))
+
     async def restart(
         self,
         name: str,
@@ -155,10 +178,13 @@ class AsyncLongshore(AsyncAccess):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        on_conflict: str | None = None,
+        queue_timeout: float | str | None = None,
         override: str | None = None,
     ) -> r.Rollout:
         """Replace every instance by a new one of the release that serves, a few at a time."""
-        return await self._roll(name, "restart", None, wait, on_progress, timeout, if_revision, override)
+        body = conflict(on_conflict, queue_timeout)
+        return await self._roll(name, "restart", body, wait, on_progress, timeout, if_revision, override)
 
     async def scale(
         self,
@@ -169,12 +195,13 @@ class AsyncLongshore(AsyncAccess):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        on_conflict: str | None = None,
+        queue_timeout: float | str | None = None,
         override: str | None = None,
     ) -> r.Rollout:
         """Change the number of instances of the release that serves."""
-        return await self._roll(
-            name, "scale", {"replicas": replicas}, wait, on_progress, timeout, if_revision, override
-        )
+        body = {"replicas": replicas, **conflict(on_conflict, queue_timeout)}
+        return await self._roll(name, "scale", body, wait, on_progress, timeout, if_revision, override)
 
     async def stop(
         self,
@@ -184,10 +211,13 @@ class AsyncLongshore(AsyncAccess):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        on_conflict: str | None = None,
+        queue_timeout: float | str | None = None,
         override: str | None = None,
     ) -> r.Rollout:
         """Stop every instance: clients get 503 until the next start, deploy or rollback."""
-        return await self._roll(name, "stop", None, wait, on_progress, timeout, if_revision, override)
+        body = conflict(on_conflict, queue_timeout)
+        return await self._roll(name, "stop", body, wait, on_progress, timeout, if_revision, override)
 
     async def start(
         self,
@@ -197,10 +227,13 @@ class AsyncLongshore(AsyncAccess):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        on_conflict: str | None = None,
+        queue_timeout: float | str | None = None,
         override: str | None = None,
     ) -> r.Rollout:
         """Start what was stopped, as it was."""
-        return await self._roll(name, "start", None, wait, on_progress, timeout, if_revision, override)
+        body = conflict(on_conflict, queue_timeout)
+        return await self._roll(name, "start", body, wait, on_progress, timeout, if_revision, override)
 
     async def configure(
         self,
@@ -211,13 +244,16 @@ class AsyncLongshore(AsyncAccess):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        on_conflict: str | None = None,
+        queue_timeout: float | str | None = None,
         override: str | None = None,
     ) -> r.Rollout:
         """Change fields of what serves without a new artifact: a release of its own, of the same files.
 
         patch   a merge patch (RFC 7396): None takes a field back to its default, or a variable out of `configuration`
         """
-        return await self._roll(name, "", patch, wait, on_progress, timeout, if_revision, override)
+        body = {**patch, **conflict(on_conflict, queue_timeout)}
+        return await self._roll(name, "", body, wait, on_progress, timeout, if_revision, override)
 
     async def pin(self, name: str, version: str, *, reason: str = "", if_revision: int | None = None) -> r.Release:
         """Never prune that release. Raises BackupNotFound where it is not kept."""
@@ -335,7 +371,7 @@ class AsyncLongshore(AsyncAccess):
         self,
         name: str,
         verb: str,
-        body: Mapping[str, Any] | None,
+        body: Mapping[str, Any],
         wait: bool,
         on_progress: OnProgress | None,
         timeout: float | None,

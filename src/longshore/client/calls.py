@@ -122,6 +122,34 @@ def control(
     return decode(results.Rollout, answer)
 
 
+def conflict(on_conflict: str | None, queue_timeout: float | str | None) -> dict[str, Any]:
+    """What a body says of a rollout that is in progress; nothing where None is given."""
+    given = {"on_conflict": on_conflict, "queue_timeout": queue_timeout}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def approve(
+    name: str, rollout_id: str | None, comment: str, queue_timeout: float | str | None, if_revision: int | None
+) -> Flow[results.Rollout]:
+    """Approve what waits for that; None is the one that does. Raises NotFound where none does, or several."""
+    chosen = rollout_id or (yield from _to_approve(name)).rollout_id
+    body = {**({"comment": comment} if comment else {}), **conflict(None, queue_timeout)}
+    path, headers = path_of(name, "rollouts", chosen, "approve"), at_revision(if_revision)
+    return decode(results.Rollout, (yield from send(Request("POST", path, json=body or None, headers=headers))))
+
+
+def _to_approve(name: str) -> Flow[results.Waiting]:
+    status = yield from get(results.Status, path_of(name))
+    waiting = [each for each in status.queue if each.waiting_for == "approval"]
+    if len(waiting) == 1:
+        return waiting[0]
+    message = f"nothing of {name} waits for an approval"
+    if waiting:
+        listed = ", ".join(f"{w.rollout_id} ({w.kind} of {w.version} by {w.requested_by})" for w in waiting)
+        message = f"{len(waiting)} requests for {name} wait for an approval, so say which: {listed}"
+    raise NotFound(404, "NOT_FOUND", message, {"deployment": name})
+
+
 def delete(
     name: str, keep_files: bool, if_revision: int | None = None, override: str | None = None
 ) -> Flow[results.Deleted]:

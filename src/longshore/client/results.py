@@ -79,11 +79,15 @@ class Rollout(Result):
     #: deploy | rollback | restart | scale | change | stop | start
     kind: str = "deploy"
     strategy: str = ""
-    #: running | paused | unwinding | committed | succeeded | unwound | held | stuck
+    #: queued | running | paused | unwinding | committed | succeeded | unwound | held | stuck | cancelled
     status: str = ""
+    #: of one that is queued: turn | approval
+    waiting_for: str | None = None
     requested_by: str = ""
     #: why a lock or a freeze window may be passed over
     override: str | None = None
+    #: who else had to agree, and did
+    approved_by: str | None = None
     error: Failure | None = None
     progress_pct: int = 0
 
@@ -172,6 +176,22 @@ class Tokens(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """What was asked for and has not begun. rollout_id: the id that its rollout will have."""
+
+    rollout_id: str
+    kind: str
+    version: str
+    requested_by: str
+    since: datetime
+    #: when it is cancelled, if it has not begun
+    expires_at: datetime
+    #: turn | approval
+    waiting_for: str
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status(Result):
     """state: unknown | deploying | healthy | unhealthy | failed | rolling_back; health: unknown | healthy | …"""
 
@@ -198,6 +218,8 @@ class Status(Result):
     stopped: bool = False
     #: its own, else that of its environment
     lock: Lock | None = None
+    #: first come first
+    queue: tuple[Waiting, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

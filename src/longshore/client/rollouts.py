@@ -66,7 +66,7 @@ def rollback(
 def change(
     name: str,
     verb: str,
-    body: Mapping[str, Any] | None,
+    body: Mapping[str, Any],
     *,
     wait: bool,
     timeout: float | None,
@@ -76,7 +76,7 @@ def change(
 ) -> Flow[Rollout]:
     """restart, scale, stop, start; "" is the merge patch of a change. A rollout of what serves. Emits Progress."""
     method, path = ("POST", path_of(name, verb)) if verb else ("PATCH", path_of(name))
-    request = _starting(method, path, body, None, timeout, if_revision, override)
+    request = _starting(method, path, body or (None if verb else {}), None, timeout, if_revision, override)
     reply = yield from _send_again_if_lost(request, patience_s)
     return (yield from _outcome(name, request, reply, wait=wait, timeout=timeout, patience_s=patience_s))
 
@@ -180,7 +180,8 @@ def _outcome(
         if not (wait and rollout_id):
             raise
     else:
-        if not wait or reply.status != 202:
+        # Who has to approve it may be asleep.
+        if not wait or reply.status != 202 or answer.waiting_for == "approval":
             return answer
         location = reply.headers.get("location", "")
         rollout_id = answer.id or unquote(location.rstrip("/").rpartition("/")[2])

@@ -10,7 +10,7 @@ from typing import Any, Self
 from longshore.client import calls, rollouts, watching
 from longshore.client import results as r
 from longshore.client import webhooks as w
-from longshore.client.calls import ROOT, path_of
+from longshore.client.calls import ROOT, conflict, path_of
 from longshore.client.carrier import Carrier
 from longshore.client.discovery import discover
 from longshore.client.effects import Flow
@@ -64,6 +64,8 @@ class Longshore(Access):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        on_conflict: str | None = None,
+        queue_timeout: float | str | None = None,
         override: str | None = None,
         **fields: Any,
     ) -> r.Rollout:
@@ -76,15 +78,20 @@ class Longshore(Access):
         timeout           seconds to wait at most, else WaitTimeout; the rollout goes on. None: until it is over
         if_revision       PreconditionFailed unless the deployment is at that revision of its status; None: whatever it
                           is at. Every changing method takes it.
+        on_conflict       while another rollout is in progress: "reject" (None; DeploymentInProgress), "queue" (wait for
+                          its end) or "supersede" (end it). As restart, scale, stop, start and configure do
+        queue_timeout     seconds, or such as "30m", that it may wait for its turn; None: an hour
         override          why a lock or a freeze window is passed over, for the history; None: DeploymentLocked or
                           DeploymentsFrozen where there is one. Every method that these can refuse takes it.
+
+        Where somebody has to approve it, it answers at once, with `status` "queued" and `waiting_for` "approval".
 
         A lost connection or a restart of the manager does not lose the outcome. Raises, besides what every method
         raises, the error of a rollout that failed, such as HealthCheckFailed: its `details` have `operation` (the
         step), `cause`, `rolled_back` and `steps`.
         """
         flow = rollouts.deploy(
-            {**(spec or {}), **fields},
+            {**(spec or {}), **fields, **conflict(on_conflict, queue_timeout)},
             wait=wait,
             key=idempotency_key,
             timeout=timeout,
@@ -145,6 +152,22 @@ class Longshore(Access):
         """Have a rollout undone. Answers when that has begun; `wait` tells how it ended."""
         return self._carrier.run(calls.control(name, rollout, "abort", reason, if_revision))
 
+    def approve(
+        self,
+        name: str,
+        rollout: str | None = None,
+        *,
+        comment: str = "",
+        queue_timeout: float | str | None = None,
+        if_revision: int | None = None,
+    ) -> r.Rollout:
+        """Let begin what somebody else asked for and what needs an approval; answers at once.
+
+        rollout         None: the one that waits for an approval. Raises NotFound where none does, or more than one
+        queue_timeout   seconds, or such as "30m", that it may then wait for its turn; None: an hour
+        """
+        return self._carrier.run(calls.approve(name, rollout, comment, queue_timeout, if_revision))
+
     def restart(
         self,
         name: str,
@@ -153,10 +176,13 @@ class Longshore(Access):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        on_conflict: str | None = None,
+        queue_timeout: float | str | None = None,
         override: str | None = None,
     ) -> r.Rollout:
         """Replace every instance by a new one of the release that serves, a few at a time."""
-        return self._roll(name, "restart", None, wait, on_progress, timeout, if_revision, override)
+        body = conflict(on_conflict, queue_timeout)
+        return self._roll(name, "restart", body, wait, on_progress, timeout, if_revision, override)
 
     def scale(
         self,
@@ -167,10 +193,13 @@ class Longshore(Access):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        on_conflict: str | None = None,
+        queue_timeout: float | str | None = None,
         override: str | None = None,
     ) -> r.Rollout:
         """Change the number of instances of the release that serves."""
-        return self._roll(name, "scale", {"replicas": replicas}, wait, on_progress, timeout, if_revision, override)
+        body = {"replicas": replicas, **conflict(on_conflict, queue_timeout)}
+        return self._roll(name, "scale", body, wait, on_progress, timeout, if_revision, override)
 
     def stop(
         self,
@@ -180,10 +209,13 @@ class Longshore(Access):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        on_conflict: str | None = None,
+        queue_timeout: float | str | None = None,
         override: str | None = None,
     ) -> r.Rollout:
         """Stop every instance: clients get 503 until the next start, deploy or rollback."""
-        return self._roll(name, "stop", None, wait, on_progress, timeout, if_revision, override)
+        body = conflict(on_conflict, queue_timeout)
+        return self._roll(name, "stop", body, wait, on_progress, timeout, if_revision, override)
 
     def start(
         self,
@@ -193,10 +225,13 @@ class Longshore(Access):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        on_conflict: str | None = None,
+        queue_timeout: float | str | None = None,
         override: str | None = None,
     ) -> r.Rollout:
         """Start what was stopped, as it was."""
-        return self._roll(name, "start", None, wait, on_progress, timeout, if_revision, override)
+        body = conflict(on_conflict, queue_timeout)
+        return self._roll(name, "start", body, wait, on_progress, timeout, if_revision, override)
 
     def configure(
         self,
@@ -207,13 +242,16 @@ class Longshore(Access):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         if_revision: int | None = None,
+        on_conflict: str | None = None,
+        queue_timeout: float | str | None = None,
         override: str | None = None,
     ) -> r.Rollout:
         """Change fields of what serves without a new artifact: a release of its own, of the same files.
 
         patch   a merge patch (RFC 7396): None takes a field back to its default, or a variable out of `configuration`
         """
-        return self._roll(name, "", patch, wait, on_progress, timeout, if_revision, override)
+        body = {**patch, **conflict(on_conflict, queue_timeout)}
+        return self._roll(name, "", body, wait, on_progress, timeout, if_revision, override)
 
     def pin(self, name: str, version: str, *, reason: str = "", if_revision: int | None = None) -> r.Release:
         """Never prune that release. Raises BackupNotFound where it is not kept."""
@@ -307,9 +345,7 @@ class Longshore(Access):
         """The webhooks of the manager's configuration."""
         return self._carrier.run(w.webhooks())
 
-    def deliveries(
-        self, webhook: str, *, state: str | None = None, limit: int = 50, offset: int = 0
-    ) -> w.Deliveries:
+    def deliveries(self, webhook: str, *, state: str | None = None, limit: int = 50, offset: int = 0) -> w.Deliveries:
         """What a webhook was or is to be told, newest first. state: pending, delivered or dead. Raises NotFound."""
         return self._carrier.run(w.deliveries(webhook, state=state, limit=limit, offset=offset))
 
@@ -331,7 +367,7 @@ class Longshore(Access):
         self,
         name: str,
         verb: str,
-        body: Mapping[str, Any] | None,
+        body: Mapping[str, Any],
         wait: bool,
         on_progress: OnProgress | None,
         timeout: float | None,

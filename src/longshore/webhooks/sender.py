@@ -42,6 +42,8 @@ LOOK_S = 60.0
 STORE_PAUSE_S = 10.0
 #: most of an answer that is kept, in characters
 ANSWER = 300
+#: a connection for each attempt: were there a most of them, receivers that hang would take it up
+_NO_POOL = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
 
 
 class Sender:
@@ -57,7 +59,7 @@ class Sender:
             return
         # A proxy, and authorities besides the usual ones, are found in the environment, as by other programs.
         async with (
-            httpx2.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False) as client,
+            httpx2.AsyncClient(timeout=TIMEOUT_S, limits=_NO_POOL, follow_redirects=False) as client,
             asyncio.TaskGroup() as group,
         ):
             for webhook in self._webhooks:
@@ -76,13 +78,17 @@ class Sender:
 
     async def _serve(self, client: httpx2.AsyncClient, webhook: Webhook) -> None:
         waker = self._wakers[webhook.name]
+        tried: Delivery | None = None
         while True:
             waker.clear()
             try:
+                if tried is not None:  # where that cannot be written down, the message is not sent again meanwhile
+                    self._store.note_attempt(tried)
+                    tried = None
                 delivery = self._store.next_delivery(webhook.name, in_order=IN_ORDER)
                 wait = LOOK_S if delivery is None else self._wait(delivery)
                 if delivery is not None and wait <= 0:
-                    self._store.note_attempt(await self._attempt(client, webhook, delivery))
+                    tried = await self._attempt(client, webhook, delivery)
                     continue
             except LeaseLost:
                 return

@@ -10,7 +10,7 @@ import pytest
 from longshore.errors import DeploymentInProgress, Forbidden, NotFound, PreconditionFailed, SpecInvalid
 from longshore.model import RolloutStatus, State
 from longshore.rollout.terms import Terms
-from support.queueing import ANA, IMPATIENT, ask, busy, look, needs_approval, queue
+from support.queueing import ANA, IMPATIENT, ask, busy, let_go, look, needs_approval, queue
 from support.shop import Shop, until
 
 BEN = Terms("ben")
@@ -75,7 +75,7 @@ async def test_what_is_approved_waits_for_its_turn_where_it_came(served: Shop) -
     await approve(served, third.id)
     await approve(served, second.id)
     assert queue(served) == [("3.0", "turn"), ("4.0", "turn")]
-    served.driver_world.unblock("2.0")
+    let_go(served)
     ended = [await served.outcome(each) for each in (first, second, third)]
     assert [each.number for each in ended] == [2, 3, 4]
 
@@ -178,7 +178,7 @@ async def test_what_waits_does_not_move_a_first_deploy_that_is_in_progress(shop:
     first = await busy(shop, "1.0", working_directory="/srv/one")
     second = await ask(shop, "2.0", working_directory="/srv/two")
     assert shop.lab.service.deployment("shop").working_directory == "/srv/one"
-    shop.driver_world.unblock("1.0")
+    let_go(shop, "1.0")
     assert (await shop.outcome(first)).status is RolloutStatus.succeeded
     over = await shop.outcome(second)
     assert over.status is RolloutStatus.cancelled

@@ -14,7 +14,7 @@ from longshore.rollout.queue import MOST
 from longshore.rollout.request import Request
 from longshore.rollout.terms import Once, Terms
 from longshore.store.sqlite import StoreUnavailable
-from support.queueing import ANA, BEN, ask, busy, late, look, queue
+from support.queueing import ANA, BEN, ask, busy, late, let_go, look, queue
 from support.shop import Shop, until
 
 OTHER = Terms("carl")
@@ -38,7 +38,7 @@ async def test_what_waits_begins_under_its_own_id_when_the_one_before_is_over(sh
         RolloutStatus.queued, "Waits for its turn behind the deploy of 2.0 of ana, at most 1h0m0s.",
     )  # fmt: skip
     assert queue(shop) == [("3.0", "turn")]
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     assert (await shop.outcome(first)).status is RolloutStatus.succeeded
     over = await shop.outcome(second)
     assert (over.id, over.status, over.requested_by) == (second.id, RolloutStatus.succeeded, "ben")
@@ -49,7 +49,7 @@ async def test_first_come_is_first_served(shop: Shop) -> None:
     await busy(shop)
     waiting = [await ask(shop, version) for version in ("3.0", "4.0", "5.0")]
     assert waiting[-1].message.startswith("Waits for its turn behind the deploy of 4.0 of ana")
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     ended = [await shop.outcome(each) for each in waiting]
     assert [(each.version, each.number) for each in ended] == [("3.0", 3), ("4.0", 4), ("5.0", 5)]
 
@@ -57,7 +57,7 @@ async def test_first_come_is_first_served(shop: Shop) -> None:
 async def test_nobody_slips_in_between_two_rollouts(shop: Shop) -> None:
     first = await busy(shop)
     second = await ask(shop, "3.0")
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     await shop.outcome(first)
     with pytest.raises(
         DeploymentInProgress, match=r"1 request waits for a turn at shop already, first the deploy of 3"
@@ -79,7 +79,7 @@ async def test_it_begins_after_one_that_is_held_and_undoes_that_as_any_other_wou
     first = await busy(shop, rollback_on_failure=False)
     shop.router.lie["shop"] = False
     second = await ask(shop, "3.0")
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     assert (await shop.outcome(first)).status is RolloutStatus.held
     shop.router.lie.clear()
     assert (await shop.outcome(second)).status is RolloutStatus.succeeded
@@ -91,7 +91,7 @@ async def test_what_it_inherits_is_looked_up_when_it_begins(shop: Shop) -> None:
     await ask(shop, "2.0", replicas=3)
     await until(lambda: shop.driver_world.blocked("2.0") == 3, "three are about to start")
     second = await ask(shop, "3.0", replicas=None, stop_timeout=3.0)
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     over = await shop.outcome(second)
     assert (over.spec.replicas, over.spec.stop_timeout) == (3, 3.0)
 
@@ -101,7 +101,7 @@ async def test_a_change_that_waited_changes_what_serves_by_then(shop: Shop) -> N
     given = Request({"configuration": {"COLOUR": "blue"}, "canary": {"steps": ()}}, dropped=frozenset({"stop_timeout"}))
     second = await shop.lab.service.change("shop", given, terms=ANA)
     assert second.version == "1.0+c1"
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     over = await shop.outcome(second)
     assert (over.status, over.version, over.spec.configuration) == ("succeeded", "2.0+c1", {"COLOUR": "blue"})
 
@@ -110,7 +110,7 @@ async def test_what_is_impossible_by_then_is_cancelled_with_the_reason(shop: Sho
     await busy(shop)
     second = await shop.lab.service.stop("shop", terms=ANA)
     third = await shop.lab.service.stop("shop", terms=ANA)
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     assert (await shop.outcome(second)).status is RolloutStatus.succeeded
     over = await shop.outcome(third)
     assert (over.status, over.message) == (
@@ -122,7 +122,7 @@ async def test_an_artifact_that_is_gone_by_then_cancels_it_and_the_next_begins(s
     await busy(shop)
     second, third = await ask(shop, "3.0"), await ask(shop, "4.0")
     shutil.rmtree(shop.root / "artifacts" / "3.0")
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     over = await shop.outcome(second)
     assert over.status is RolloutStatus.cancelled
     assert over.message.startswith("It could not begin:")
@@ -164,7 +164,7 @@ async def test_what_waits_can_be_aborted_and_never_begins(shop: Shop) -> None:
     assert (aborted.status, aborted.message) == (RolloutStatus.cancelled, "Aborted: not that one")
     deployment = shop.lab.service.deployment("shop")
     assert (deployment.revision, deployment.changed_by) == (before + 1, "ben")
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     await shop.outcome(first)
     assert shop.last().version == "2.0"
     with pytest.raises(SpecInvalid, match="cancelled: there is nothing left to abort"):
@@ -184,7 +184,7 @@ async def test_what_is_aborted_while_it_begins_does_not_and_the_next_does(
         return await of(asked)  # type: ignore[arg-type]
 
     monkeypatch.setattr(shop.lab.service._preparation, "of", slow)
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     await shop.outcome(first)
     await begins.wait()
     assert (await shop.lab.service.abort("shop", second.id, terms=OTHER)).status is RolloutStatus.cancelled
@@ -205,7 +205,7 @@ async def test_what_waits_is_no_failure_of_the_deployment(shop: Shop) -> None:
     first = await busy(shop)
     second = await ask(shop, "3.0")
     await shop.lab.service.abort("shop", second.id, terms=Terms("ana"))
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     await shop.outcome(first)
     assert shop.lab.service.status("shop").state is not State.failed
 
@@ -234,7 +234,7 @@ async def test_a_rollback_cancels_what_waits_also_what_is_asked_for_meanwhile(sh
 async def test_another_manager_goes_on_with_what_waits(shop: Shop) -> None:
     await busy(shop)
     second, third = await ask(shop, "3.0"), await ask(shop, "4.0", late(ANA, 60))
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     await shop.restart()
     shop.clock.advance(61)
     assert shop.lab.service.rollout("shop", second.id).status is RolloutStatus.queued
@@ -248,7 +248,7 @@ async def test_a_manager_that_stops_begins_nothing_more(shop: Shop) -> None:
     first = await busy(shop)
     second = await ask(shop, "3.0")
     await shop.lab.service.close()
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     await shop.outcome(first)
     look(shop)
     assert shop.lab.store.open_rollouts() == []
@@ -266,7 +266,7 @@ async def test_a_store_that_cannot_be_written_lets_it_wait_on(shop: Shop, monkey
         return opens(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(shop.lab.runner, "open", open)
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     await shop.outcome(first)
     await until(lambda: not problems, "it has been tried")
     assert queue(shop) == [("3.0", "turn")]
@@ -288,7 +288,7 @@ async def test_an_error_inside_the_manager_cancels_it_and_the_next_begins(
         return opens(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(shop.lab.runner, "open", open)
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     await shop.outcome(first)
     over = await shop.outcome(second)
     assert over.message == "It could not begin: an error inside the manager; its log says more."
@@ -300,7 +300,7 @@ async def test_what_another_version_wrote_is_shown_and_then_cancelled(shop: Shop
     second = await ask(shop, "3.0")
     shop.lab.store.db.write("""UPDATE waiting SET asked = '{"fields": {"colour": 1}, "dropped": []}'""", {})
     assert queue(shop) == [("3.0", "turn")]
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     await shop.outcome(first)
     assert "written down by another version" in (await shop.outcome(second)).message
 
@@ -327,7 +327,7 @@ async def test_a_watcher_is_told_what_it_waits_for_and_then_all_of_its_rollout(s
     second = await ask(shop, "3.0")
     watched = shop.lab.service.watch("shop", second.id, 0)
     assert [(m.seq, m.step, m.last) for m in watched.history] == [(0, "queue", False)]
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     await shop.outcome(second)
     mine = [message.seq for message in watched._queue if message.rollout_id == second.id]
     assert mine == list(range(1, len(mine) + 1))

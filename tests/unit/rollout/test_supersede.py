@@ -11,7 +11,7 @@ from longshore.errors import PreconditionFailed, SpecInvalid
 from longshore.model import RolloutStatus
 from longshore.rollout.queue import MOST
 from longshore.rollout.terms import Terms
-from support.queueing import ANA, IMPATIENT, ask, busy, look, queue
+from support.queueing import ANA, IMPATIENT, ask, busy, let_go, look, queue
 from support.shop import Shop, until
 
 
@@ -89,7 +89,7 @@ async def test_what_is_wrong_ends_nothing(shop: Shop) -> None:
     with pytest.raises(PreconditionFailed):
         await ask(shop, "4.0", replace(IMPATIENT, revision=1))
     assert queue(shop) == [("3.0", "turn")]
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     assert (await shop.outcome(first)).status is RolloutStatus.succeeded
     assert (await shop.outcome(waiting)).status is RolloutStatus.succeeded
 
@@ -106,7 +106,7 @@ async def test_another_manager_ends_what_was_superseded_and_goes_on(shop: Shop) 
     first = await busy(shop)
     newer = await ask(shop, "4.0", IMPATIENT)
     await shop.restart()
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     await shop.lab.recover()
     look(shop)
     assert (await shop.outcome(first)).status is RolloutStatus.unwound
@@ -118,7 +118,7 @@ async def test_a_stuck_one_is_undone_by_what_comes_next(shop: Shop) -> None:
     first = await busy(shop)
     shop.router.refuse["shop"] = "its disk is full"
     second = await ask(shop, "3.0", ANA)
-    shop.driver_world.unblock("2.0")
+    let_go(shop)
     assert (await shop.outcome(first)).status is RolloutStatus.stuck
     assert (await shop.outcome(second)).status is RolloutStatus.stuck
     shop.router.refuse.clear()
