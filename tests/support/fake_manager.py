@@ -165,7 +165,7 @@ def envelope(code: str, message: str = "it went wrong", **details: Any) -> dict[
 
 
 def rollout(status: str = "succeeded", **changes: Any) -> dict[str, Any]:
-    over = status not in ("running", "paused", "unwinding", "committed")
+    over = status not in ("queued", "running", "paused", "unwinding", "committed")
     good = status == "succeeded"
     body = {
         "id": "r-2",

@@ -19,6 +19,7 @@ CALLS = [
     ("resume", ("shop", "r-2"), "POST", "/shop/rollouts/r-2/resume", None, rollout("running")),
     ("promote", ("shop", "r-2"), "POST", "/shop/rollouts/r-2/promote", None, rollout("running")),
     ("abort", ("shop", "r-2"), "POST", "/shop/rollouts/r-2/abort", None, rollout("unwound")),
+    ("approve", ("shop", "r-2"), "POST", "/shop/rollouts/r-2/approve", None, rollout("running")),
     ("restart", ("shop",), "POST", "/shop/restart", None, RAN),
     ("scale", ("shop", 3), "POST", "/shop/scale", {"replicas": 3}, RAN),
     ("stop", ("shop",), "POST", "/shop/stop", None, RAN),
