@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from longshore import __version__
+from longshore.cli.completion import complete_names, completion
 from longshore.cli.controls import configure, pin, prune, start, stop, unpin
 from longshore.cli.copies import backup, restore
 from longshore.cli.deploy import deploy, plan, validate
@@ -66,7 +67,9 @@ COMMANDS: dict[str, click.Command] = {
     "backup": backup,
     "restore": restore,
     "doctor": doctor,
+    "completion": completion,
 }
+complete_names(COMMANDS)
 
 
 class Commands(click.Group):
