@@ -19,7 +19,7 @@ import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,8 @@ NEVER = 10**9
 class Site(Stage):
     """A stage whose manager can be killed at any of its writes."""
 
-    def __init__(self, directory: Path, replicas: int) -> None:
-        super().__init__(directory, {"FUSED_DATA_DIR": str(directory / "data")})
+    def __init__(self, directory: Path, replicas: int, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__(directory, {"FUSED_DATA_DIR": str(directory / "data"), **(settings or {})})
         self.manager.program = (sys.executable, "-P", str(FUSED))
         self.replicas = replicas
         #: how long a manager takes that finds nothing to do: mostly the interpreter's own time
@@ -265,9 +265,11 @@ class Site(Stage):
 
 
 @asynccontextmanager
-async def open_site(directory: Path, *, replicas: int = 3) -> AsyncIterator[Site]:
-    """A site with its manager running, and 1.0 not yet deployed."""
-    site = Site(directory, replicas)
+async def open_site(
+    directory: Path, *, replicas: int = 3, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Site]:
+    """A site with its manager running, and 1.0 not yet deployed. settings: LONGSHORE_* variables."""
+    site = Site(directory, replicas, settings)
     site.data.mkdir(mode=0o700)
     try:
         await site.start_manager()
