@@ -8,7 +8,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from longshore.cli.output import say
+from longshore.cli.output import say, say_json
+from longshore.cli.session import Session, in_session
 
 #: the variable by which a shell asks for completions, as click derives it from the program's name
 VARIABLE = "_LONGSHORE_COMPLETE"
@@ -19,8 +20,8 @@ MOST = 500
 
 @click.command()
 @click.argument("shell", type=click.Choice(SHELLS))
-@click.pass_context
-def completion(ctx: click.Context, shell: str) -> None:
+@in_session
+def completion(session: Session, shell: str) -> None:
     """Print the script that completes `longshore` in a shell.
 
     \b
@@ -30,7 +31,8 @@ def completion(ctx: click.Context, shell: str) -> None:
     """
     kind = get_completion_class(shell)
     assert kind is not None
-    say(kind(ctx.find_root().command, {}, "longshore", VARIABLE).source())
+    script = kind(click.get_current_context().find_root().command, {}, "longshore", VARIABLE).source()
+    say_json({"shell": shell, "script": script}) if session.json else say(script)
 
 
 class DeploymentName(click.ParamType[str]):
