@@ -94,7 +94,7 @@ class Stage:
         for row in [row async for row in self.client.list_all()]:
             try:
                 await self._abort(row.name)
-                await self.client.delete(row.name)
+                await self.client.delete(row.name, override="everything is taken down")
             except DeploymentNotFound:
                 continue
 
