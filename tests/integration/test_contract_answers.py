@@ -199,6 +199,13 @@ def test_every_error_code_of_the_contract_can_be_met(manager: Hostile) -> None:
     manager.over("interrupted", begun)
     meet(manager.http.post(ROOT, json=spec, headers=key))
 
+    manager.http.put(f"{ROOT}/codes/lock", json={})
+    deploy("codes", "3")
+    manager.http.delete(f"{ROOT}/codes/lock")
+    cold = {"cold": {"freeze": [{"cron": "* * * * *", "duration": "1h"}]}}
+    with hostile_manager(LONGSHORE_ENVIRONMENTS=json.dumps(cold)) as frozen:
+        meet(frozen.deploy("codes", "1", **site(frozen), environment="cold"))
+
     with hostile_manager(LONGSHORE_NO_AUTH="true", LONGSHORE_RATE_LIMITS__LIST="1") as open_to_all:
         meet(open_to_all.http.get(ROOT, headers={"Host": "evil.example"}))
         open_to_all.http.get(ROOT)
