@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from longshore.model import RolloutKind, RolloutStatus
+from longshore.rollout.terms import Terms
 from support.history import History
 
 pytestmark = [
@@ -46,7 +47,7 @@ def test_the_monitor_does_not_turn_in_circles_over_a_rollout_that_no_task_is_at(
         it.begin(2, "rolling")
         release = it.lab.store.release("shop", "good-1")
         assert release is not None
-        it.lab.runner.open(release.spec, RolloutKind.restart, "test")
+        it.lab.runner.open(release.spec, RolloutKind.restart, Terms("test"))
         it.crash(0)
         it.let_be(100.0)
         assert it.open() is None, "the tidying has taken it up"
