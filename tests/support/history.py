@@ -280,15 +280,15 @@ class History(Course):
         """Within a bound: only a rollout that waits for a person may keep it from that."""
 
         async def rest() -> list[str]:
-            until = None
+            ends = None
             while True:
                 for rollout in self.lab.store.open_rollouts():
                     await self.until_parked(rollout.id)
-                now = self.machine.clock.monotonic()
-                until = until or now + REST_S
-                if all(self.is_parked(each) for each in self.lab.store.open_rollouts()):
-                    if not (wrong := self.problems()) or now >= until:
-                        return wrong
+                wrong, now = self.problems(), self.machine.clock.monotonic()
+                ends = ends or now + REST_S
+                moves = not all(self.is_parked(each) for each in self.lab.store.open_rollouts())
+                if not moves and (not wrong or now >= ends):
+                    return wrong
                 await self.machine.clock.sleep(0.5)
 
         wrong = self.do(rest())
