@@ -21,6 +21,8 @@ import uvloop
 from fastapi import FastAPI
 
 from longshore import __version__
+from longshore.access.locks import Locks
+from longshore.access.tokens import Tokens
 from longshore.api import server as api_server
 from longshore.api.app import create_app
 from longshore.api.settings import ApiSettings, RateLimits
@@ -51,6 +53,9 @@ from longshore.settings import Settings, SettingsError
 from longshore.store import Store
 from longshore.store.backup import Backups
 from longshore.store.sqlite import DATABASE, Damaged, SchemaTooNew, WriteHook
+from longshore.webhooks.desk import Desk
+from longshore.webhooks.outbox import Outbox
+from longshore.webhooks.sender import Sender
 
 log = logging.getLogger("longshore")
 
@@ -125,6 +130,11 @@ def check(settings: Settings) -> None:
                 pwd.getpwnam(environment.user)
             except KeyError:
                 raise SettingsError(f"environments.{name}.user: there is no user {environment.user!r}.") from None
+    for webhook in settings.webhooks:
+        try:
+            webhook.key()
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"webhooks: the secret_file of {webhook.name} cannot be used: {error}.") from error
 
 
 @asynccontextmanager
@@ -143,18 +153,26 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
         world = _world(settings, store, clock, bus, board, router, driver_of, fence)
         runner = Runner(world, settings)
         service = Service(world, settings, defaults, runner)
+        outbox = Outbox(store, clock, settings.webhooks)
+        world.tell = outbox.tell
+        sender = Sender(store, clock, outbox, settings.webhooks, fence)
         backups = Backups(settings.data_dir, settings.keep_backups, clock)
         monitor = Monitor(world, driver_of, settings.keep_events, backups)
         ready = asyncio.Event()
         token = None if settings.no_auth else admin_token(settings.data_dir)
-        app = create_app(service, _api_settings(settings, token), ready=ready.is_set, version=__version__)
+        desk = Desk(store, clock, outbox, settings.webhooks)
+        tokens = Tokens(store, clock)
+        app = create_app(
+            service, desk, tokens, Locks(world, settings), _api_settings(settings, token, tokens),
+            ready=ready.is_set, version=__version__,
+        )  # fmt: skip
         try:
             with _said("The router cannot take over"):
                 await _restore_traffic(world, router)
             await monitor.sweep()
             await runner.recover()
             world.look_at_queue(None)
-            async with beside(monitor.run()):
+            async with beside(monitor.run(), sender.run()):
                 ready.set()
                 yield Manager(settings, app, service, world, monitor, token)
         finally:
@@ -275,9 +293,11 @@ async def _restore_traffic(world: World, router: Router) -> None:
     await router.restore(traffic)
 
 
-def _api_settings(settings: Settings, token: str | None) -> ApiSettings:
+def _api_settings(settings: Settings, token: str | None, tokens: Tokens) -> ApiSettings:
     limits = settings.rate_limits
-    return ApiSettings(token=token, rate_limits=RateLimits(limits.deploy, limits.status, limits.list))
+    return ApiSettings(
+        token=token, find_token=tokens.find, rate_limits=RateLimits(limits.deploy, limits.status, limits.list)
+    )
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -5,6 +5,8 @@
     ├── NotFound                404  NOT_FOUND
     ├── DeploymentInProgress    409  DEPLOYMENT_IN_PROGRESS
     ├── PreconditionFailed      412  PRECONDITION_FAILED
+    ├── DeploymentLocked        423  DEPLOYMENT_LOCKED
+    ├── DeploymentsFrozen       423  DEPLOYMENTS_FROZEN
     ├── SpecInvalid             400  INVALID_DEPLOYMENT_SPEC
     │   ├── ArtifactNotFound    400  ARTIFACT_NOT_FOUND
     │   └── DependencyUnknown   400  DEPENDENCY_FAILED
@@ -88,6 +90,18 @@ class PreconditionFailed(LongshoreError):
     """The deployment is at another revision than the request says."""
 
     code, status = "PRECONDITION_FAILED", 412
+
+
+class DeploymentLocked(LongshoreError):
+    """Somebody has locked this."""
+
+    code, status = "DEPLOYMENT_LOCKED", 423
+
+
+class DeploymentsFrozen(LongshoreError):
+    """Nothing is changed in this window of time."""
+
+    code, status = "DEPLOYMENTS_FROZEN", 423
 
 
 class SpecInvalid(LongshoreError):

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from longshore.artifacts.base import Limits
 from longshore.durations import parse_duration
+from longshore.freezes import Freeze
+from longshore.toml_lines import has, line_of, value_at
+from longshore.webhooks.receiver import Webhook
 
 
 class SettingsError(Exception):
@@ -57,6 +61,7 @@ class Environment(_Section):
     driver: Literal["process"] = "process"
     router: Literal["envoy", "none"] = "envoy"
     user: str | None = Field(None, description="user that instances and hooks run as; needs a manager run by root")
+    freeze: tuple[Freeze, ...] = Field((), description="windows in which nothing is changed")
     approval: bool = Field(False, description="whatever changes it waits until somebody else approves it")
     approval_timeout: str = Field("24h0m0s", description="how long that may take; then it is cancelled")
     defaults: dict[str, Any] = Field(
@@ -95,6 +100,15 @@ class Settings(BaseSettings):
     router: RouterSettings = RouterSettings()
     artifacts: ArtifactLimits = ArtifactLimits()
     environments: dict[str, Environment] = Field(default_factory=dict)
+    webhooks: tuple[Webhook, ...] = ()
+
+    @field_validator("webhooks")
+    @classmethod
+    def _one_of_each_name(cls, value: tuple[Webhook, ...]) -> tuple[Webhook, ...]:
+        names = [webhook.name for webhook in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two webhooks are called {', '.join(twice)}: give each a name of its own")
+        return value
 
     @field_validator("listen")
     @classmethod
@@ -160,17 +174,31 @@ def load(config_file: Path | None = None, overrides: Mapping[str, Any] | None = 
 
     Raises SettingsError for an unreadable file, an unknown key or a value that does not fit.
     """
-    content: dict[str, Any] = {}
+    text, content = "", dict[str, Any]()
     if config_file is not None:
         try:
-            content = tomllib.loads(config_file.read_text())
+            text = config_file.read_text()
+            content = tomllib.loads(text)
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"The configuration file {config_file} cannot be read: {error}") from error
     _File.content = content
     try:
         return Settings(**{key: value for key, value in (overrides or {}).items() if value is not None})
     except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in e['loc']) or 'settings'}: {e['msg']}" for e in error.errors()]
+        lines = [
+            f"{_place(config_file, text, content, e)}{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}"
+            for e in error.errors()
+        ]
         raise SettingsError("The configuration cannot be used:\n  " + "\n  ".join(lines)) from error
     finally:
         _File.content = {}
+
+
+def _place(file: Path | None, text: str, content: Mapping[str, Any], error: ErrorDetails) -> str:
+    """`FILE:LINE: ` where it is the file's value that does not fit, and not one of the environment or of a flag."""
+    # What is missing, is so in the table around it.
+    path = error["loc"][:-1] if error["type"] == "missing" else error["loc"]
+    if not has(content, path) or value_at(content, path) != error["input"]:
+        return ""
+    line = line_of(text, path)
+    return f"{file}:{line}: " if line is not None else f"{file}: "

@@ -251,3 +251,57 @@ async def test_a_machine_that_loses_everything_but_its_disk_serves_the_same_vers
     await site.end_remains()
     await site.restart()
     assert await site.settled(extra=REPLICAS) == "2.0"
+
+
+@pytest.mark.parametrize(("killed", "end"), [("stable", "promote"), ("stable", "abort"), ("candidate", "unwind")])
+async def test_the_last_instance_of_one_version_killed_in_a_canary_costs_what_it_was_answering_and_no_more(
+    killed: str, end: str, tmp_path: Path
+) -> None:
+    """The other version answers for it. A dead candidate fails the rollout, a stable instance is started again."""
+    async with open_site(tmp_path, replicas=1) as site:
+        await site.deploy("1.0", "recreate", **SHORT)
+        steps = [{"weight": 50, "pause": "manual"}, {"weight": 100, "pause": "200ms"}]
+        async with site.load(connections=8, pause_s=0.01, websockets=0, streams=0, slow=0) as load:
+            rollout = await site.begin("2.0", "canary", canary={"steps": steps})
+            assert rollout is not None
+            await until_status(site, rollout, "paused")
+            await site.answers(10)
+            pids, stable = site.pids(), set(site.committed())
+            (victim,) = stable if killed == "stable" else pids.keys() - stable
+            os.kill(pids[victim], signal.SIGKILL)
+            died = time.monotonic()
+            if killed == "stable":
+                await until(lambda: site.pids().get(victim, pids[victim]) != pids[victim], "it is started again")
+                await until_answered_by(site, "1.0")
+                assert (await site.client.rollout("shop", rollout.id)).status == "paused"
+                await (site.client.promote if end == "promote" else site.client.abort)("shop", rollout.id)
+            over = await site.until_over()
+        assert over.status == ("succeeded" if end == "promote" else "unwound"), over.message
+        assert await site.settled() == ("2.0" if end == "promote" else "1.0")
+        losses = load.ledger.losses()
+        assert len(losses) <= 8, losses
+        for loss in losses:
+            assert loss.kind == "post", loss
+            assert loss.ended - died < 1.0, loss
+
+
+async def until_status(site: Site, rollout: Rollout, status: str) -> None:
+    async def reached() -> None:
+        while True:
+            seen = await site.client.rollout("shop", rollout.id)
+            if seen.status == status:
+                return
+            assert not seen.is_over, f"it was over before it was {status}: {seen.message}"
+            await asyncio.sleep(0.02)
+
+    await bounded(reached(), 20.0, f"the rollout is {status}")
+
+
+async def until_answered_by(site: Site, version: str) -> None:
+    async def answered() -> None:
+        while True:
+            if version in await site.answers():
+                return
+            await asyncio.sleep(0.02)
+
+    await bounded(answered(), 15.0, f"{version} answers")

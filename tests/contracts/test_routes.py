@@ -43,11 +43,17 @@ def app(service: FakeService) -> FastAPI:
 
 
 def path_of(row: Row, name: str = "shop") -> str:
-    return row.path.format(name=name, rollout_id="r-1", version="1.0")
+    return row.path.format(
+        name=name, rollout_id="r-1", version="1.0", environment="live", token="ci", webhook="chat", delivery="msg_1"
+    )
 
 
 async def call(client: httpx2.AsyncClient, row: Row, name: str = "shop") -> httpx2.Response:
-    bodies = {"scale": {"replicas": 5}, "change": {"replicas": 5}}
+    bodies = {
+        "scale": {"replicas": 5},
+        "change": {"replicas": 5},
+        "create_token": {"name": "ben", "role": "read"},
+    }
     body = spec(name) if row.name in ("deploy", "validate", "plan") else bodies.get(row.name)
     return await client.request(row.method, path_of(row, name), json=body)
 

@@ -46,7 +46,7 @@ def test_every_error_is_listed(code, kind):
     assert f"| `{kind.__name__}` | `{code}`" in CLIENT
 
 
-@pytest.mark.parametrize("method", [name for name in vars(Longshore) if name[0] != "_" and name != "close"])
+@pytest.mark.parametrize("method", [name for name in dir(Longshore) if name[0] != "_" and name != "close"])
 def test_every_method_is_listed(method):
     assert re.search(rf"`{method}[(`]", CLIENT)
 

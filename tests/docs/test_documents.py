@@ -7,6 +7,7 @@ import shlex
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 
 from longshore.api.wire_request import parse_request
@@ -68,6 +69,8 @@ def test_commands_exist_with_their_options(name):
         if words[0] in ("--version", "--help"):
             continue
         command = COMMANDS[words[0]]
+        if isinstance(command, click.Group) and len(words) > 1 and not words[1].startswith("-"):
+            command = command.commands[words[1]]
         known = {option for param in (*command.params, *cli.params) for option in param.opts + param.secondary_opts}
         used = {word.partition("=")[0] for word in words[1:] if word.startswith("-") and word not in ("-", "&")}
         assert used <= known | {"-h", "--help"}, line

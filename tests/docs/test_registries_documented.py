@@ -14,8 +14,20 @@ from longshore.artifacts import ARTIFACTS
 from longshore.drivers import DRIVERS
 from longshore.durations import parse_duration
 from longshore.errors import LeaseLost, LongshoreError
+from longshore.freezes import Freeze
 from longshore.health.probes import PROBES
-from longshore.model import Analysis, BlueGreen, Canary, CanaryCheck, HealthCheck, Recreate, Rolling, RolloutStatus, Spec
+from longshore.model import (
+    Analysis,
+    BlueGreen,
+    Canary,
+    CanaryCheck,
+    HealthCheck,
+    Recreate,
+    Role,
+    Rolling,
+    RolloutStatus,
+    Spec,
+)
 from longshore.rollout.analysis.checks import CHECKS
 from longshore.rollout.analysis.judge import CHARGES
 from longshore.rollout.steps import STEPS, hooks
@@ -23,13 +35,22 @@ from longshore.rollout.strategies import STRATEGIES
 from longshore.routers import ROUTERS
 from longshore.settings import Environment, Settings
 from longshore.store.sqlite import SchemaTooNew
+from longshore.webhooks.events import EVENTS
+from longshore.webhooks.formats import FORMATS
+from longshore.webhooks.receiver import Webhook
 from support.documents import DOCS, headings_of, row_of, rows_of, spans, text_of
 
 #: settings whose default is worked out, and told in words
-TOLD_IN_WORDS = {"data_dir", "router.envoy_path", "environments.NAME.user", "environments.NAME.defaults"}
+TOLD_IN_WORDS = {
+    "data_dir", "router.envoy_path", "environments.NAME.user", "environments.NAME.defaults", "environments.NAME.freeze",
+    "webhooks.name", "webhooks.url", "webhooks.events", "webhooks.environments", "webhooks.secret",
+    "webhooks.secret_file",
+}  # fmt: skip
 #: what a step that is not undone has in its last cell
 NOT_UNDONE = {"", "after the commit", "hooks are not undone"}
-KINDS = ("strategy", "step", "driver", "router", "artifact-kind", "endpoint", "error", "probe", "setting")
+KINDS = (
+    "strategy", "step", "driver", "router", "artifact-kind", "endpoint", "error", "probe", "setting", "webhook-format",
+)  # fmt: skip
 
 
 def settings_of(model: type[BaseModel], prefix: str = "") -> dict[str, object]:
@@ -39,8 +60,10 @@ def settings_of(model: type[BaseModel], prefix: str = "") -> dict[str, object]:
         annotation = field.annotation
         if isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, BaseModel):
             found |= settings_of(annotation, f"{prefix}{name}.")
-        elif name == "environments":
+        elif prefix + name == "environments":
             found |= settings_of(Environment, "environments.NAME.")
+        elif name == "webhooks":
+            found |= settings_of(Webhook, "webhooks.")
         else:
             found[prefix + name] = field.default
     return found
@@ -161,12 +184,30 @@ def test_every_key_of_the_health_check_has_a_row_with_its_default(name):
         ("docs/guide/running-apps.md", "Check `{}`", PROBES),
         ("docs/guide/traffic.md", "{}", ROUTERS),
         ("docs/guide/artifacts.md", "{}", ARTIFACTS),
+        ("docs/guide/webhooks.md", "Format `{}`", FORMATS),
     ],
-    ids=["drivers", "probes", "routers", "artifacts"],
+    ids=["drivers", "probes", "routers", "artifacts", "formats of webhooks"],
 )
 def test_every_key_of_a_registry_has_a_section(document, heading, names):
     headings = headings_of(document)
     assert [name for name in names if heading.format(name) not in headings] == []
+
+
+@pytest.mark.parametrize("role", Role)
+def test_every_role_has_a_row(role):
+    assert row_of("docs/guide/access.md", str(role))
+
+
+@pytest.mark.parametrize("name", Freeze.model_fields)
+def test_every_key_of_a_freeze_window_has_a_row_with_its_default(name):
+    default, field = row_of("docs/guide/access.md", name)[1], Freeze.model_fields[name]
+    shown = "required" if field.is_required() else f"`{field.default}`" if field.default else "none"
+    assert default == shown
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_every_event_of_a_webhook_has_a_row(name):
+    assert row_of("docs/guide/webhooks.md", name)
 
 
 @pytest.mark.parametrize("name", ARTIFACTS)

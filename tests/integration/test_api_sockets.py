@@ -15,7 +15,9 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from longshore.model import Role
 from support.api_client import AUTH, TOKEN, Running, app_of, serving, until
+from support.fake_access import tokens_in_memory
 from support.fake_service import FakeService, spec
 
 ROOT = "/api/v1/deployments"
@@ -123,6 +125,21 @@ async def test_a_browser_may_give_the_token_as_a_subprotocol(running: Running, s
     async with asyncio.timeout(30), connect(url, subprotocols=["bearer", TOKEN]) as socket:  # type: ignore[list-item]
         assert socket.subprotocol == "bearer"
         assert (await receive(socket))["seq"] == 1
+
+
+async def test_a_token_that_may_read_watches_on_after_it_is_revoked_and_not_again(service: FakeService) -> None:
+    tokens = tokens_in_memory()
+    _, text = tokens.create("eye", Role.read, None, None, by="admin")
+    async with serving(app_of(service, tokens=tokens)) as running:
+        rollout = await deploy(running)
+        url = running.socket_url("shop")
+        async with asyncio.timeout(30), connect(url, subprotocols=["bearer", text]) as socket:  # type: ignore[list-item]
+            assert (await receive(socket))["rollout_id"] == rollout
+            tokens.revoke("eye", by="admin")
+            service.finish(rollout)
+            assert (await rest(socket))[1] == 1000
+        async with asyncio.timeout(30), connect(url, subprotocols=["bearer", text]) as socket:  # type: ignore[list-item]
+            assert (await rest(socket))[1] == 4401
 
 
 async def test_a_wrong_token_as_a_subprotocol_is_4401(running: Running) -> None:
@@ -288,6 +305,28 @@ async def test_an_event_stream_is_resumed_after_the_last_event_received(running:
         service.happen("shop", str(number))
     async with streaming(running, "/api/v1/events", **{"Last-Event-ID": "3"}) as response:
         assert [event["message"] for event in await collect(response, 2, "event")] == ["2", "3"]
+
+
+async def test_the_events_of_one_deployment_are_followed_and_resumed(running: Running, service: FakeService) -> None:
+    await deploy(running)
+    await deploy(running, "other")
+    for number in range(250):
+        service.happen("shop", str(number))
+    first = len([event for event in service.history if event.deployment == "shop"]) - 250
+    after = str(service.events("shop", limit=500, before=None)[-first - 1].id)
+    async with streaming(running, f"{ROOT}/shop/events?follow=true", **{"Last-Event-ID": after}) as response:
+        service.happen("other", "elsewhere")
+        service.happen("shop", "here")
+        seen = await collect(response, 250, "event")
+    assert [event["message"] for event in seen] == [*map(str, range(1, 250)), "here"]
+
+
+@pytest.mark.parametrize(("path", "last", "status"), [("nope", "1", 404), ("shop", "x", 400)])
+async def test_what_cannot_be_followed_is_an_error(running: Running, path: str, last: str, status: int) -> None:
+    await deploy(running)
+    async with httpx2.AsyncClient(base_url=running.url, headers={**AUTH, "Last-Event-ID": last}) as client:
+        answer = await client.get(f"{ROOT}/{path}/events?follow=true")
+    assert answer.status_code == status
 
 
 async def test_a_silent_stream_says_that_it_is_alive(running: Running) -> None:

@@ -76,7 +76,7 @@ def test_a_worse_candidate_is_caught(manager: Hostile, mode: str, stable_s: str,
     if mode == "drops":
         # Next to no client has met what it did (a retry may be dropped as well): it was the figures that told.
         assert seen["503"] <= 2, seen
-        assert "hidden by retries" in error["message"]
+        assert "hidden from clients" in error["message"]
     events = manager.http.get(f"{ROOT}/{name}/events").json()["events"]
     assert any(each["type"] == "error" and charge in each["message"] for each in events)
 

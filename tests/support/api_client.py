@@ -7,22 +7,44 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import httpx2
 from fastapi import FastAPI
+from pydantic import SecretStr
 
+from longshore.access.locks import Locks
+from longshore.access.tokens import Tokens
 from longshore.api import server
 from longshore.api.app import create_app
 from longshore.api.service import Service
 from longshore.api.settings import ApiSettings
+from longshore.clock import SystemClock
+from longshore.model import Delivery, DeliveryState
+from longshore.store import Store
+from longshore.webhooks.desk import Desk
+from longshore.webhooks.outbox import Outbox
+from longshore.webhooks.receiver import Webhook
+from support.fake_access import FakeLocks, tokens_in_memory
 
 TOKEN = "t0ken-of-the-tests"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 
 
-def app_of(service: Service, **settings: Any) -> FastAPI:
-    return create_app(service, ApiSettings(**{"token": TOKEN, **settings}), ready=lambda: True, version="0.0.1")
+def app_of(service: Service, *, tokens: Tokens | None = None, **settings: Any) -> FastAPI:
+    tokens = tokens or tokens_in_memory("ci")
+    given = ApiSettings(**{"token": TOKEN, "find_token": tokens.find, **settings})
+    return create_app(service, desk(), tokens, cast(Locks, FakeLocks()), given, ready=lambda: True, version="0.0.1")
+
+
+def desk() -> Desk:
+    """Of one webhook, `chat`, with one delivery, `msg_1`; in memory."""
+    store = Store(Path(":memory:"), SystemClock())
+    store.take_over()
+    webhooks = (Webhook(name="chat", url=SecretStr("http://127.0.0.1:9/secret-path")),)
+    store.add_delivery(Delivery("msg_1", "chat", "rollout.failed", "shop", "{}", DeliveryState.dead, 1.0, 1.0))
+    return Desk(store, SystemClock(), Outbox(store, SystemClock(), webhooks), webhooks)
 
 
 def client_of(app: FastAPI, *, authenticated: bool = True) -> httpx2.AsyncClient:

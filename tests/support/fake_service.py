@@ -314,7 +314,7 @@ class FakeService:
         )
         rollout = Rollout(
             f"r-{len(self.known) + 1}", name, len(mine) + 1, kind, spec.version, before.current_version,
-            spec.strategy, RolloutStatus.running, spec, terms.caller, now,
+            spec.strategy, RolloutStatus.running, spec, terms.caller, now, override=terms.override,
         )  # fmt: skip
         self.known[rollout.id] = rollout
         if terms.once is not None:

@@ -44,6 +44,12 @@ def records_of(store: Any) -> dict[str, Any]:
         found[f"instance {instance.id}"] = asdict(instance)
     for row in store.db.all("SELECT id FROM waiting"):
         found[f"waiting {row['id']}"] = asdict(store.waiting(row["id"]))
+    for token in store.tokens():
+        found[f"token {token.name}"] = asdict(token)
+    for lock in store.locks():
+        found[f"lock {lock.scope} {lock.name}"] = asdict(lock)
+    for delivery in store.deliveries("chat", state=None, limit=100, offset=0)[0]:
+        found[f"delivery {delivery.id}"] = asdict(delivery)
     found["key"] = {"rollout": store.idempotency("token ana", "key-1")}
     return dict(json.loads(json.dumps(found, default=str)))
 
@@ -62,8 +68,9 @@ def watched(store: Any) -> bool:
 
 async def lived(root: Path) -> tuple[Path, dict[str, Any]]:
     """A manager's life in memory: all kinds of rollouts that ended, and some that it was killed in the middle of."""
+    from longshore.access.tokens import Tokens
     from longshore.drivers.mock import Script
-    from longshore.model import CanaryStep
+    from longshore.model import CanaryStep, Delivery, DeliveryState, Lock, Role
     from longshore.rollout.request import Request
     from longshore.rollout.terms import Terms
     from support.engine import Lab, machine
@@ -125,6 +132,18 @@ async def lived(root: Path) -> tuple[Path, dict[str, Any]]:
     await lab.service.deploy(Request({**request, "health_check": {"interval": 2.0}}), terms=behind)
     waiting = await lab.service.restart("starting", terms=behind)
     await lab.service.abort("starting", waiting.id, terms=Terms("ana"))
+    tokens = Tokens(lab.store, site.clock)
+    for role, environments in ((Role.deploy, ["staging", "live"]), (Role.read, None)):
+        _, text = tokens.create(f"ci-{role}", role, environments, 86400.0 if environments else None, by="ana")
+        tokens.find(text)
+    tokens.revoke("ci-read", by="ana")
+    lab.store.put_lock(Lock("deployment", "files", "ben", "migration", site.clock.now()))
+    lab.store.put_lock(Lock("environment", "live", "ana", "", site.clock.now(), site.clock.now() + 10**9))
+    for state in DeliveryState:
+        now = site.clock.now()
+        given = Delivery(f"msg_{state}", "chat", "rollout.failed", "held", "{}", DeliveryState.pending, now, now)
+        lab.store.add_delivery(given)
+        lab.store.note_attempt(replace(given, state=state, attempts=3, next_at=now + 60.0, answer="503"))
     going = lab.store.deployment("going")
     assert going is not None
     lab.store.save_deployment(replace(going, deleting="all"))

@@ -93,6 +93,33 @@ def test_what_does_not_fit_is_named_by_its_path(tmp_path: Path, text: str, compl
         load(written(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('# c\nlisten = "x"\n', r"longshore\.toml:2: listen: .*HOST:PORT"),
+        ("[rate_limits]\n\ndeploys = 7\n", r"longshore\.toml:3: rate_limits\.deploys: "),
+        ('[[environments.live.freeze]]\ncron = "soon"\nduration = "1h"\n', r"\.toml:2: .*freeze\.0\.cron: .*no cron"),
+        ('[[environments.live.freeze]]\ncron = "0 0 * * *"\n', r"\.toml:1: .*freeze\.0\.duration: Field required"),
+        (
+            '[[environments.live.freeze]]\ncron = "0 0 * * *"\nduration = "1h"\ntime_zone = "Mars"\n',
+            r"\.toml:4: .*freeze\.0\.time_zone: .*no time zone",
+        ),
+    ],
+)
+def test_what_does_not_fit_in_the_file_is_named_by_its_line(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(SettingsError, match=complaint):
+        load(written(tmp_path, text))
+
+
+def test_what_does_not_fit_and_stands_elsewhere_has_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, 'listen = "localhost:1"\n[rate_limits]\ndeploy = 1\n')
+    monkeypatch.setenv("LONGSHORE_LISTEN", "nowhere")
+    monkeypatch.setenv("LONGSHORE_RATE_LIMITS__DEPLOY", "-1")
+    with pytest.raises(SettingsError) as refused:
+        load(path, {"keep_releases": 0})
+    assert "longshore.toml" not in str(refused.value)
+
+
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as refused:
         load(written(tmp_path, 'keep_releases = 0\nlisten = "x"\n'))

@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from longshore.access.locks import Locks
+from longshore.access.tokens import Tokens
 from longshore.api.auth import authenticate
 from longshore.api.context import Api, api_of
 from longshore.api.guard import address_of, guarded
@@ -24,9 +26,19 @@ from longshore.api.routes import PROGRESS_PATH, ROUTES, methods_of
 from longshore.api.service import Service
 from longshore.api.settings import ApiSettings
 from longshore.errors import LongshoreError, MethodNotAllowed
+from longshore.webhooks.desk import Desk
 
 
-def create_app(service: Service, settings: ApiSettings, *, ready: Callable[[], bool], version: str) -> FastAPI:
+def create_app(
+    service: Service,
+    webhooks: Desk,
+    tokens: Tokens,
+    locks: Locks,
+    settings: ApiSettings,
+    *,
+    ready: Callable[[], bool],
+    version: str,
+) -> FastAPI:
     """The API as an ASGI application.
 
     ready    whether the manager has recovered and takes requests (/readyz)
@@ -36,6 +48,9 @@ def create_app(service: Service, settings: ApiSettings, *, ready: Callable[[], b
     """
     api = Api(
         service=service,
+        webhooks=webhooks,
+        tokens=tokens,
+        locks=locks,
         settings=settings,
         limiter=Limiter(settings.rate_limits),
         metrics=Metrics(service),
@@ -73,7 +88,7 @@ def create_app(service: Service, settings: ApiSettings, *, ready: Callable[[], b
             responses=dict(row.responses()),
             response_model=None,
             openapi_extra=row.extra(),
-            route_class_override=guarded(api, row.name, limited=row.counted_by_caller, open_to_all=row.open_to_all),
+            route_class_override=guarded(api, row),
         )
     app.add_api_websocket_route(PROGRESS_PATH, progress, name="progress")
     app.router.add_websocket_route("/{path:path}", nowhere, name="nowhere")

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from longshore.access.tokens import PREFIX
 from longshore.api.settings import ApiSettings
 from longshore.errors import Forbidden, Unauthorized
+from longshore.model import Role
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="longshore"'}
 
@@ -20,6 +22,9 @@ class Caller:
     name: str
     #: what rate limits count by: the token, else the address
     key: str
+    role: Role = Role.admin
+    #: environments it may change; None: all
+    environments: tuple[str, ...] | None = None
 
 
 def authenticate(headers: Mapping[str, str], address: str, settings: ApiSettings) -> Caller:
@@ -36,16 +41,28 @@ def authenticate(headers: Mapping[str, str], address: str, settings: ApiSettings
     scheme, _, given = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthorized(headers=_CHALLENGE)
-    return check_token(given.strip(), settings.token)
+    return check_token(given.strip(), settings)
 
 
-def check_token(given: str, token: str) -> Caller:
-    """Compare in constant time. Raises Unauthorized."""
-    if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode()):
-        raise Unauthorized(
-            "This token is not valid; the one in admin.token of the data directory is.", headers=_CHALLENGE
-        )
-    return Caller("admin", "token:admin")
+def check_token(given: str, settings: ApiSettings) -> Caller:
+    """Whose token this is: the one in admin.token, compared in constant time, or one that was made. Raises
+    Unauthorized."""
+    assert settings.token is not None
+    if hmac.compare_digest(given.encode("utf-8", "surrogateescape"), settings.token.encode()):
+        return Caller("admin", "token:admin")
+    if given.startswith(PREFIX) and (token := settings.find_token(given)) is not None:
+        return Caller(token.name, f"token:{token.name}", token.role, token.environments)
+    raise Unauthorized(
+        "This token is not valid; the one in admin.token of the data directory is, and those that `longshore token "
+        "create` makes are until they expire or are revoked.",
+        headers=_CHALLENGE,
+    )
+
+
+def require(caller: Caller, least: Role) -> None:
+    """Raise Forbidden for a caller of a lesser role."""
+    if not caller.role.may(least):
+        raise Forbidden(f"{caller.name} has the role {caller.role}; this takes {least}.", cause=f"role {caller.role}")
 
 
 def _refuse_foreign_pages(headers: Mapping[str, str]) -> None:

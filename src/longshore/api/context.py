@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
+from longshore.access.locks import Locks
+from longshore.access.tokens import Tokens
 from longshore.api.auth import Caller
 from longshore.api.metrics import Metrics
 from longshore.api.ratelimit import Limiter
@@ -17,6 +19,7 @@ from longshore.api.service import Service
 from longshore.api.settings import ApiSettings
 from longshore.errors import LongshoreError
 from longshore.model import Rollout
+from longshore.webhooks.desk import Desk
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +27,9 @@ log = logging.getLogger(__name__)
 @dataclass(slots=True)
 class Api:
     service: Service
+    webhooks: Desk
+    tokens: Tokens
+    locks: Locks
     settings: ApiSettings
     limiter: Limiter
     metrics: Metrics

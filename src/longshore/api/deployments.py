@@ -88,8 +88,9 @@ async def status(request: Request, name: Name) -> Response:
     stamp = api.service.stamp(name)
     current = api.service.status(name)
     rendered, etag = wire.dumps(wire.status_json(current)), f'"{current.deployment.revision}"'
-    if current.replicas.available == current.replicas.ready:
-        # Else an instance becomes available by mere time (min_ready), which moves no stamp.
+    expires = current.lock is not None and current.lock.expires_at is not None
+    if current.replicas.available == current.replicas.ready and not expires:
+        # Else an instance becomes available, or a lock ends, by mere time, which moves no stamp.
         if len(api.rendered) >= _MOST_RENDERED:
             api.rendered.clear()
         api.rendered[name] = (stamp, rendered, etag)

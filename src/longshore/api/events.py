@@ -19,8 +19,8 @@ from longshore.api.wire import dumps, event_json, progress_json
 from longshore.errors import DeploymentNotFound, Issue, SpecInvalid
 from longshore.model import Event, Progress
 
-#: events of one deployment that a reconnecting reader gets at most; what is older stands in the pages
-_CATCH_UP = 200
+#: events that a reconnecting reader gets at most: of each of all deployments, of one; what is older stands in the pages
+_CATCH_UP, _CATCH_UP_ONE = 200, 1000
 _PAGE = 500
 
 #: seconds between two looks at which deployments there are
@@ -32,8 +32,11 @@ async def list_events(
     name: Name,
     limit: Limit = 50,
     before: Annotated[int | None, Query(ge=1, le=2**62, description="Event id: only older ones.")] = None,
+    follow: Annotated[bool, Query(description="Go on with what happens, as server-sent events.")] = False,
 ) -> Response:
     """Events of a deployment, newest first."""
+    if follow:
+        return _stream(request, name)
     service = api_of(request).service
     rows = service.events(valid_name(name), limit=limit, before=before)
     oldest = rows[-1].id if len(rows) == limit else None
@@ -45,6 +48,10 @@ async def stream_events(
     deployment: Annotated[str | None, Query(description="Only of this deployment.", examples=["shop"])] = None,
 ) -> Response:
     """All deployments live, as server-sent events: `event` (a line of the history) and `progress`."""
+    return _stream(request, deployment)
+
+
+def _stream(request: Request, deployment: str | None) -> Response:
     api = api_of(request)
     last = request.headers.get("last-event-id", "")
     if last and not re.fullmatch(r"\d{1,18}", last):
@@ -108,7 +115,7 @@ class _Reader:
                 return []
         except DeploymentNotFound:
             return []
-        return self._look(name, _CATCH_UP)
+        return self._look(name, _CATCH_UP if self._only is None else _CATCH_UP_ONE)
 
     def _look(self, name: str, limit: int) -> Sequence[Event]:
         try:

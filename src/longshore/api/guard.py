@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi.routing import APIRoute
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from longshore.api.auth import authenticate
+from longshore.api.auth import authenticate, require
 from longshore.api.context import Api
 from longshore.api.problems import respond
 from longshore.api.ratelimit import Allowance
+
+if TYPE_CHECKING:
+    from longshore.api.routes import Row
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -26,13 +29,15 @@ def count(api: Api, connection: HTTPConnection, limited: str, key: str) -> None:
     connection.scope["longshore.allowance"] = api.limiter.hit(limited, key)
 
 
-def guarded(api: Api, name: str, *, limited: str | None, open_to_all: bool) -> type[APIRoute]:
+def guarded(api: Api, row: Row) -> type[APIRoute]:
     """The route class of one row: authenticates, counts, and turns errors into envelopes.
 
     A route class and not a dependency, so that it comes before the parameters are read (401 before 400) and is
     cheap; and not a middleware, so that nobody's disconnect cancels anything.
-    limited  "status" or "list": counted here for each caller; deploys are counted by the endpoint, which knows the name
+    "status" and "list" are counted here for each caller; deploys are counted by the endpoint, which knows the name.
     """
+
+    least, limited, open_to_all, name = row.least_role, row.counted_by_caller, row.open_to_all, row.name
 
     def wrap(endpoint: Handler) -> Handler:
         async def handle(request: Request) -> Response:
@@ -42,6 +47,7 @@ def guarded(api: Api, name: str, *, limited: str | None, open_to_all: bool) -> t
                     caller = scope["longshore.caller"] = authenticate(
                         request.headers, address_of(request), api.settings
                     )
+                    require(caller, least)
                     if limited is not None:
                         count(api, request, limited, caller.key)
                 response = await endpoint(request)

@@ -33,6 +33,10 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "StartRequest": {},
     "PinRequest": {"reason": "the last with the old schema"},
     "UnpinRequest": {},
+    "CreateTokenRequest": {"name": "ci", "role": "deploy", "environments": ["staging"]},
+    "LockRequest": {"message": "database migration until 18:00", "expires_in": "2h0m0s"},
+    "RedeliverRequest": {},
+    "TestWebhookRequest": {},
     "PruneRequest": {"keep": 3},
     "ScaleRequest": {"replicas": 5},
 }

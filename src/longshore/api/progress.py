@@ -71,7 +71,7 @@ async def nowhere(socket: WebSocket) -> None:
 def _authenticate(socket: WebSocket, api: Api, offered: list[str]) -> None:
     """A browser cannot set headers on a WebSocket; it offers the subprotocols `bearer` and the token instead."""
     if api.settings.token is not None and "authorization" not in socket.headers and "bearer" in offered:
-        check_token(next((word for word in offered if word != "bearer"), ""), api.settings.token)
+        check_token(next((word for word in offered if word != "bearer"), ""), api.settings)
     else:
         authenticate(socket.headers, address_of(socket), api.settings)
 

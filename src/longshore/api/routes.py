@@ -12,13 +12,29 @@ from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from longshore.api import changes, deployments, events, logs, meta, metrics, releases, rollouts, schemas
+from longshore.api import (
+    access,
+    changes,
+    deployments,
+    events,
+    logs,
+    meta,
+    metrics,
+    releases,
+    rollouts,
+    schemas,
+    webhooks,
+)
 from longshore.api.terms import REVISION
 from longshore.api.wire_request import BODIES, RESERVED_NAMES
+from longshore.model import Role
 
 _ROOT = "/api/v1/deployments"
 _ONE = f"{_ROOT}/{{name}}"
 _ROLLOUT = f"{_ONE}/rollouts/{{rollout_id}}"
+_ENVIRONMENT_LOCK = "/api/v1/environments/{environment}/lock"
+_WEBHOOKS = "/api/v1/webhooks"
+_WEBHOOK = f"{_WEBHOOKS}/{{webhook}}"
 _RELEASE = f"{_ONE}/releases/{{version}}"
 
 PROGRESS_PATH = f"{_ONE}/progress"
@@ -26,10 +42,12 @@ PROGRESS_PATH = f"{_ONE}/progress"
 _GUARDED = (
     ("If-Match", "Only while the deployment is at this `revision` of its status; else 412.", f"({REVISION})"),
 )
+_OVERRIDE = ("Longshore-Override", "Why a lock or a freeze window is passed over; it is written down.", r"\S.{0,499}")
 _ASYNC = (
     ("Prefer", "`respond-async`: answer 202 with the rollout as soon as it has begun.", ".*"),
     ("Idempotency-Key", "The same key with the same body runs nothing again. Kept for 24 h.", "[!-~]{1,255}"),
     *_GUARDED,
+    _OVERRIDE,
 )
 _ABSENT = ("If-None-Match", "`*`: only where nothing serves under this name yet; else 412.", r"\*")
 
@@ -53,6 +71,14 @@ class Row:
     media: str = "application/json"
     #: (name, what it does, pattern) of request headers
     headers: tuple[tuple[str, str, str], ...] = ()
+
+    #: None: by the method, to look takes `read` and to change `deploy`
+    role: Role | None = None
+
+    @property
+    def least_role(self) -> Role:
+        """What a token has to be to be let in."""
+        return self.role or (Role.read if self.method == "GET" else Role.deploy)
 
     @property
     def name(self) -> str:
@@ -92,6 +118,10 @@ class Row:
             usual[401] = "UNAUTHORIZED: a bearer token is needed"
         if "{name}" in self.path:
             usual[404] = "DEPLOYMENT_NOT_FOUND"
+        if not self.open_to_all:
+            usual[403] = "FORBIDDEN: the role, or the environments, of the token do not allow it"
+        if any(name == "Longshore-Override" for name, _, _ in self.headers):
+            usual[423] = "DEPLOYMENT_LOCKED or DEPLOYMENTS_FROZEN"
         if any(name == "If-Match" for name, _, _ in self.headers):
             usual[412] = "PRECONDITION_FAILED: the deployment is at another revision"
         if self.limited is not None:
@@ -133,6 +163,11 @@ BODY_NAMES = {
     "pin": "PinRequest",
     "unpin": "UnpinRequest",
     "prune": "PruneRequest",
+    "create_token": "CreateTokenRequest",
+    "lock": "LockRequest",
+    "lock_environment": "LockRequest",
+    "redeliver": "RedeliverRequest",
+    "test_webhook": "TestWebhookRequest",
     "scale": "ScaleRequest",
 }
 
@@ -143,6 +178,13 @@ _CHANGE = {
     500: "DEPLOYMENT_FAILED or HEALTH_CHECK_FAILED",
 }
 _KEPT = {400: f"BACKUP_NOT_FOUND: there is no such kept release; or {_SPEC}: malformed body"}
+_AFTER = ("Last-Event-ID", "Where events are followed: go on after this one.", "[0-9]{1,18}")
+_HELD = {
+    400: f"{_SPEC}: malformed body or query parameter",
+    404: "NOT_FOUND: it is not locked; DEPLOYMENT_NOT_FOUND",
+    423: "DEPLOYMENT_LOCKED: by somebody else",
+}
+_NO_WEBHOOK = {400: f"{_SPEC}: malformed body", 404: "NOT_FOUND"}
 _STEER = {400: f"{_SPEC}: the rollout is past what was asked for, or the body is malformed"}
 
 # To add an endpoint: a function in a file of its noun, a row here (fixed paths before those with a name, the busy ones
@@ -176,7 +218,8 @@ ROUTES: tuple[Row, ...] = (
         {200: schemas.DeployResult, 202: schemas.Rollout}, _CHANGE, headers=_ASYNC),
     Row("GET", f"{_ONE}/health", deployments.health, "status", "Check health now", {200: schemas.Health}),
     Row("DELETE", _ONE, deployments.delete, None, "Delete a deployment", {200: schemas.Message},
-        {400: f"{_SPEC}: a query parameter is not valid", 409: "DEPLOYMENT_IN_PROGRESS"}, headers=_GUARDED),
+        {400: f"{_SPEC}: a query parameter is not valid", 409: "DEPLOYMENT_IN_PROGRESS"},
+        headers=(*_GUARDED, _OVERRIDE)),
     Row("GET", f"{_ONE}/rollouts", rollouts.list_rollouts, None, "List rollouts", {200: schemas.Rollouts},
         {400: f"{_SPEC}: a query parameter is not valid"}, tag="rollouts"),
     Row("GET", _ROLLOUT, rollouts.rollout, None, "Get a rollout", {200: schemas.Rollout}, tag="rollouts"),
@@ -196,14 +239,43 @@ ROUTES: tuple[Row, ...] = (
     Row("POST", f"{_RELEASE}/unpin", releases.unpin, None, "Let a release be pruned", {200: schemas.Release}, _KEPT,
         tag="releases", headers=_GUARDED),
     Row("POST", f"{_ONE}/prune", releases.prune, None, "Remove old releases now", {200: schemas.Pruned},
-        {400: f"{_SPEC}: malformed body", 409: "DEPLOYMENT_IN_PROGRESS"}, tag="releases", headers=_GUARDED),
+        {400: f"{_SPEC}: malformed body", 409: "DEPLOYMENT_IN_PROGRESS"}, tag="releases",
+        headers=(*_GUARDED, _OVERRIDE)),
     Row("GET", f"{_ONE}/events", events.list_events, None, "List events", {200: schemas.Events},
-        {400: f"{_SPEC}: a query parameter is not valid"}, tag="events and logs"),
+        {400: f"{_SPEC}: a query parameter is not valid"}, tag="events and logs", headers=(_AFTER,)),
     Row("GET", f"{_ONE}/logs", logs.logs, None, "Read or follow the output of instances", {200: schemas.Logs},
         {400: f"{_SPEC}: a query parameter is not valid"}, tag="events and logs"),
     Row("GET", "/api/v1/events", events.stream_events, None, "Follow the events of all deployments", {200: None},
         {400: f"{_SPEC}: a query parameter is not valid", 404: "DEPLOYMENT_NOT_FOUND"}, tag="events and logs",
-        media="text/event-stream", headers=(("Last-Event-ID", "Go on after this event.", "[0-9]{1,18}"),)),
+        media="text/event-stream", headers=(_AFTER,)),
+    Row("GET", f"{_ONE}/lock", access.get_lock, None, "Get the lock of a deployment", {200: schemas.Lock},
+        {404: "NOT_FOUND: it is not locked"}, tag="access"),
+    Row("PUT", f"{_ONE}/lock", access.lock, None, "Lock a deployment", {200: schemas.Lock}, _HELD, tag="access",
+        headers=_GUARDED),
+    Row("DELETE", f"{_ONE}/lock", access.unlock, None, "Unlock a deployment", {200: schemas.Lock}, _HELD, tag="access",
+        headers=_GUARDED),
+    Row("GET", _ENVIRONMENT_LOCK, access.get_environment_lock, None, "Get the lock of an environment",
+        {200: schemas.Lock}, {404: "NOT_FOUND: it is not locked"}, tag="access"),
+    Row("PUT", _ENVIRONMENT_LOCK, access.lock_environment, None, "Lock an environment", {200: schemas.Lock}, _HELD,
+        tag="access"),
+    Row("DELETE", _ENVIRONMENT_LOCK, access.unlock_environment, None, "Unlock an environment", {200: schemas.Lock},
+        _HELD, tag="access"),
+    Row("GET", "/api/v1/locks", access.list_locks, None, "List locks", {200: schemas.Locks}, tag="access"),
+    Row("POST", "/api/v1/tokens", access.create_token, None, "Make a token", {201: schemas.NewToken},
+        {400: f"{_SPEC}: malformed body, or the name was used"}, tag="access", role=Role.admin),
+    Row("GET", "/api/v1/tokens", access.list_tokens, None, "List tokens", {200: schemas.Tokens}, tag="access",
+        role=Role.admin),
+    Row("DELETE", "/api/v1/tokens/{token}", access.revoke_token, None, "Revoke a token", {200: schemas.Token},
+        {404: "NOT_FOUND"}, tag="access", role=Role.admin),
+    Row("GET", _WEBHOOKS, webhooks.list_webhooks, None, "List webhooks", {200: schemas.Webhooks}, tag="webhooks"),
+    Row("GET", f"{_WEBHOOK}/deliveries", webhooks.list_deliveries, None, "List deliveries of a webhook",
+        {200: schemas.Deliveries}, {**_NO_WEBHOOK, 400: f"{_SPEC}: a query parameter is not valid"}, tag="webhooks"),
+    Row("GET", f"{_WEBHOOK}/deliveries/{{delivery}}", webhooks.get_delivery, None, "Get a delivery",
+        {200: schemas.Delivery}, {404: "NOT_FOUND"}, tag="webhooks"),
+    Row("POST", f"{_WEBHOOK}/deliveries/{{delivery}}/redeliver", webhooks.redeliver, None, "Send a delivery again",
+        {200: schemas.Delivery}, _NO_WEBHOOK, tag="webhooks", role=Role.admin),
+    Row("POST", f"{_WEBHOOK}/test", webhooks.test_webhook, None, "Send a test to a webhook", {200: schemas.Delivery},
+        _NO_WEBHOOK, tag="webhooks", role=Role.admin),
     Row("GET", "/healthz", meta.healthz, None, "Whether the process answers", {200: schemas.Alive}, tag="manager",
         open_to_all=True),
     Row("GET", "/readyz", meta.readyz, None, "Whether the manager takes requests", {200: schemas.Ready},

@@ -105,6 +105,7 @@ class Rollout(BaseModel):
     waiting_for: Annotated[WaitingForName | None, Field(description="of one that is queued")]
     requested_by: Annotated[str, Field(examples=["admin"])]
     approved_by: Annotated[str | None, Field(description="who else had to agree, and did")]
+    override: Annotated[str | None, Field(description="why a lock or a freeze window may be passed over")]
     start_time: Instant
     end_time: Annotated[Instant | None, Field(description="null while it runs")]
     duration: Span
@@ -155,6 +156,15 @@ class Waiting(BaseModel):
     message: Annotated[str, Field(examples=["Waits for its turn behind the deploy of 1.4.2 of ci, at most 1h0m0s."])]
 
 
+class Lock(BaseModel):
+    scope: Literal["deployment", "environment"]
+    name: str
+    holder: str
+    message: str
+    since: Instant
+    expires_at: Instant | None
+
+
 class Status(BaseModel):
     name: DeploymentName
     version: Version
@@ -171,6 +181,7 @@ class Status(BaseModel):
     rollout_id: Annotated[str | None, Field(description="the rollout in progress")]
     revision: Annotated[int, Field(examples=[7], description="what If-Match is compared with")]
     queue: Annotated[list[Waiting], Field(description="what was asked for and has not begun, first come first")]
+    lock: Annotated[Lock | None, Field(description="its own, else that of its environment")]
     stopped: Annotated[bool, Field(description="nothing runs until it is started, deployed or rolled back")]
 
 
@@ -251,6 +262,65 @@ class Releases(BaseModel):
 class Pruned(BaseModel):
     removed: Annotated[list[str], Field(examples=[["1.3.0", "1.2.9"]])]
     freed_bytes: int
+
+
+class Token(BaseModel):
+    name: Annotated[str, Field(examples=["ci"])]
+    role: Literal["read", "deploy", "admin"]
+    environments: Annotated[list[str] | None, Field(description="that it may change; null: all")]
+    created_by: str
+    created_at: Instant
+    expires_at: Instant | None
+    last_used_at: Annotated[Instant | None, Field(description="to the minute")]
+    revoked_at: Instant | None
+
+
+class NewToken(Token):
+    token: Annotated[str, Field(description="the text itself; it cannot be asked for again")]
+
+
+class Tokens(BaseModel):
+    tokens: list[Token]
+
+
+class Locks(BaseModel):
+    locks: list[Lock]
+
+
+class Webhook(BaseModel):
+    name: Annotated[str, Field(examples=["chat"])]
+    host: Annotated[str, Field(examples=["https://hooks.example.com"], description="of its URL; the rest is secret")]
+    events: list[str]
+    environments: Annotated[list[str], Field(description="empty: all")]
+    format: Annotated[str, Field(examples=["slack"])]
+    signed: bool
+    pending: Annotated[int, Field(description="deliveries on their way")]
+    dead: Annotated[int, Field(description="deliveries that were given up")]
+
+
+class Webhooks(BaseModel):
+    webhooks: list[Webhook]
+
+
+class Delivery(BaseModel):
+    id: Annotated[str, Field(examples=["msg_019a3f0e-7c44-7d6a-9a51-0d6f3c1f2b7e"])]
+    webhook: str
+    event: Annotated[str, Field(examples=["rollout.failed"])]
+    deployment: str
+    state: Literal["pending", "delivered", "dead"]
+    created_at: Instant
+    next_at: Annotated[Instant | None, Field(description="not tried before; null once it has ended")]
+    ended_at: Instant | None
+    attempts: int
+    answer: Annotated[str, Field(description="what the last attempt was answered")]
+    body: Annotated[str, Field(description="as it is sent")]
+
+
+class Deliveries(BaseModel):
+    deliveries: list[Delivery]
+    total: int
+    limit: int
+    offset: int
 
 
 class LogLine(BaseModel):

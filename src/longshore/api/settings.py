@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from longshore.model import Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,8 @@ class RateLimits:
 class ApiSettings:
     #: None: no authentication (--no-auth; loopback only)
     token: str | None = None
+    #: text of a token that was made → what it may; None: it is not valid
+    find_token: Callable[[str], Token | None] = lambda _: None
     rate_limits: RateLimits = RateLimits()
     #: bytes of a request body; the contract's 1 MiB
     max_body: int = 1 << 20

@@ -31,7 +31,19 @@ def terms_of(request: Request, once: Once | None = None) -> Terms:
         issues.append(Issue("If-Match", 'must be the revision that the status shows, such as "12"'))
     if none_match is not None and none_match.strip() != "*":
         issues.append(Issue("If-None-Match", "must be *: only a deployment that does not exist yet is deployed"))
+    override = _override(request)
+    if override is not None and not (override.isprintable() and 1 <= len(override) <= 500):
+        why = "must say in 1 to 500 characters why what stands against this is passed over"
+        issues.append(Issue("Longshore-Override", why))
     if issues:
         raise SpecInvalid(issues=issues)
-    revision = int(match.strip().strip('"')) if match is not None else None
-    return Terms(caller_of(request).name, once, revision=revision, absent=none_match is not None)
+    caller, revision = caller_of(request), int(match.strip().strip('"')) if match is not None else None
+    return Terms(
+        caller.name, once, caller.environments, caller.role, revision, absent=none_match is not None, override=override
+    )
+
+
+def _override(request: Request) -> str | None:
+    """In UTF-8, as clients send it; the standard leaves open what bytes beyond ASCII mean, and servers read Latin-1."""
+    given = request.headers.get("longshore-override")
+    return None if given is None else given.encode("latin-1").decode("utf-8", "replace").strip()

@@ -14,18 +14,23 @@ from longshore.durations import format_duration
 from longshore.errors import FAILURES, Issue, LongshoreError, RollbackFailed, RolloutFailed
 from longshore.masking import mask_configuration
 from longshore.model import (
+    Delivery,
+    DeliveryState,
     Deployment,
     Event,
     Failure,
+    Lock,
     Progress,
     Release,
     Rollout,
     RolloutKind,
     RolloutStatus,
     StepRecord,
+    Token,
     Waiting,
 )
 from longshore.rollout.reports import HealthReport, Preview, Status, Summary, Validation
+from longshore.webhooks.desk import WebhookReport
 
 Json = dict[str, Any]
 
@@ -104,6 +109,7 @@ def rollout_json(rollout: Rollout, steps: Sequence[StepRecord], progress_pct: in
         "waiting_for": None if rollout.waiting_for is None else str(rollout.waiting_for),
         "requested_by": rollout.requested_by,
         "approved_by": rollout.approved_by,
+        "override": rollout.override,
         "start_time": instant(rollout.started_at),
         "end_time": _instant_or_null(rollout.ended_at),
         "duration": _span(rollout.started_at, now if rollout.ended_at is None else rollout.ended_at),
@@ -204,6 +210,60 @@ def status_json(status: Status) -> Json:
         "revision": deployment.revision,
         "stopped": deployment.stopped,
         "queue": [waiting_json(waiting) for waiting in status.queue],
+        "lock": lock_json(status.lock) if status.lock is not None else None,
+    }
+
+
+def token_json(token: Token) -> Json:
+    return {
+        "name": token.name,
+        "role": str(token.role),
+        "environments": None if token.environments is None else list(token.environments),
+        "created_by": token.created_by,
+        "created_at": instant(token.created_at),
+        "expires_at": _instant_or_null(token.expires_at),
+        "last_used_at": _instant_or_null(token.last_used_at),
+        "revoked_at": _instant_or_null(token.revoked_at),
+    }
+
+
+def lock_json(lock: Lock) -> Json:
+    return {
+        "scope": lock.scope,
+        "name": lock.name,
+        "holder": lock.holder,
+        "message": lock.message,
+        "since": instant(lock.since),
+        "expires_at": _instant_or_null(lock.expires_at),
+    }
+
+
+def webhook_json(report: WebhookReport) -> Json:
+    return {
+        "name": report.webhook.name,
+        "host": report.webhook.host,
+        "events": list(report.webhook.events),
+        "environments": list(report.webhook.environments),
+        "format": report.webhook.format,
+        "signed": report.webhook.signed,
+        "pending": report.pending,
+        "dead": report.dead,
+    }
+
+
+def delivery_json(delivery: Delivery) -> Json:
+    return {
+        "id": delivery.id,
+        "webhook": delivery.webhook,
+        "event": delivery.event,
+        "deployment": delivery.deployment,
+        "state": str(delivery.state),
+        "created_at": instant(delivery.created_at),
+        "next_at": instant(delivery.next_at) if delivery.state is DeliveryState.pending else None,
+        "ended_at": _instant_or_null(delivery.ended_at),
+        "attempts": delivery.attempts,
+        "answer": delivery.answer,
+        "body": delivery.body,
     }
 
 

@@ -42,6 +42,7 @@ _ENVIRONMENT = Text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "use up to 63 of A-Z, a-
 _SERVICE = Text(r"[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,254}", "use the name of a unit or of a Procfile line", longest=255)
 _HOOKS = ListOf(Text(longest=16384, lines=True))
 _POSITIVE = Duration(least=0.01)
+_YEAR_S = 366 * 86400.0
 #: the contract's bound; more than a thousand of one application on a machine is a slip of the keyboard
 REPLICAS = Count(1, 1000)
 
@@ -268,9 +269,37 @@ BODIES: dict[str, Group] = {
     ),
     "pin": Group({"reason": Field(Text(longest=500), "Why, for the list.", "before the new schema", blank=True)}),
     "unpin": Group({}),
+    "create_token": Group(
+        {
+            "name": Field(
+                Text(r"[a-z0-9][a-z0-9._-]{0,62}", "use up to 63 of a-z, 0-9, . _ -", longest=63),
+                "What its holder is called in the history.",
+                "ci",
+            ),
+            "role": Field(Choice(("read", "deploy", "admin")), "What it may do.", "deploy"),
+            "environments": Field(
+                ListOf(_ENVIRONMENT, unique=True, least=1), "That it may change; missing: all.", ["staging"]
+            ),
+            "expires_in": Field(
+                Duration(60, 10 * _YEAR_S), "How long it is valid; missing: until it is revoked.", "720h0m0s"
+            ),
+        },
+        require=("name", "role"),
+    ),
+    "lock": Group(
+        {
+            "message": Field(Text(longest=500), "Why, for those it stops.", "migration until 18:00", blank=True),
+            "expires_in": Field(Duration(60, _YEAR_S), "How long it holds; missing: until it is unlocked.", "2h0m0s"),
+        }
+    ),
+    "redeliver": Group({}),
+    "test_webhook": Group({}),
     "prune": Group({"keep": Field(Count(1, 1000), "Newest releases to keep; missing: what the manager keeps.", 3)}),
     "scale": Group({"replicas": Field(REPLICAS, "Instances to run.", 5), **CONFLICT_FIELDS}, require=("replicas",)),
 }
+
+
+BODIES["lock_environment"] = BODIES["lock"]
 
 
 def parse_small(route: str, body: object) -> tuple[dict[str, Any], list[Issue]]:

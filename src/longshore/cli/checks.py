@@ -11,6 +11,7 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -196,12 +197,27 @@ def manager(session: Session) -> Iterator[Finding]:
             yield _readiness(client)
             total = client.list(limit=1).total
             yield Finding("ok", f"the token works; {total} deployment{'' if total == 1 else 's'}")
+            yield from _dead_letters(client)
     except ManagerUnreachable as error:
         yield Finding("warn", "no manager answers", error.message)
     except Unauthorized:
         yield Finding("fail", "the token is refused", "give --token; on its machine, `longshore token` prints it")
     except ClientError as error:
         yield Finding("fail", "the manager does not answer as it should", error.message)
+
+
+def _dead_letters(client: Longshore) -> Iterator[Finding]:
+    from longshore.client import NotFound
+
+    with suppress(NotFound):  # by a manager that has no webhooks yet
+        for webhook in client.webhooks().webhooks:
+            if webhook.dead:
+                yield Finding(
+                    "warn",
+                    f"webhook {webhook.name} did not take {webhook.dead} message{'' if webhook.dead == 1 else 's'}",
+                    f"`longshore webhooks deliveries {webhook.name} --state dead` says why; with its receiver mended, "
+                    f"`longshore webhooks redeliver {webhook.name} --dead` sends them again",
+                )
 
 
 def _readiness(client: Longshore) -> Finding:

@@ -12,7 +12,7 @@ from longshore.cli.output import say, say_json, seconds, size
 from longshore.cli.progress import outcome_line, shown_progress
 from longshore.cli.session import Session, in_session
 from longshore.cli.spec import read_patch
-from longshore.cli.terms import change_options, conflict_options
+from longshore.cli.terms import change_options, conflict_options, override_option
 from longshore.cli.waiting import rollout_goes_on
 
 if TYPE_CHECKING:
@@ -28,13 +28,14 @@ _no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as it be
 @_no_wait
 @change_options
 @conflict_options
+@override_option
 @in_session
-def stop(session: Session, name: str, no_wait: bool, if_revision: int | None, **conflict: Any) -> None:
+def stop(session: Session, name: str, no_wait: bool, if_revision: int | None, **terms: Any) -> None:
     """Stop every instance: clients get 503 until the next start, deploy or rollback."""
     done = _roll(
         session, name, f"{name}: stop", no_wait,
         lambda client, on_progress: client.stop(
-            name, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, **conflict
+            name, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, **terms
         ),
     )  # fmt: skip
     if done is not None:
@@ -46,13 +47,14 @@ def stop(session: Session, name: str, no_wait: bool, if_revision: int | None, **
 @_no_wait
 @change_options
 @conflict_options
+@override_option
 @in_session
-def start(session: Session, name: str, no_wait: bool, if_revision: int | None, **conflict: Any) -> None:
+def start(session: Session, name: str, no_wait: bool, if_revision: int | None, **terms: Any) -> None:
     """Start what was stopped: the same release, as many instances."""
     done = _roll(
         session, name, f"{name}: start", no_wait,
         lambda client, on_progress: client.start(
-            name, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, **conflict
+            name, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, **terms
         ),
     )  # fmt: skip
     if done is not None:
@@ -68,6 +70,7 @@ def start(session: Session, name: str, no_wait: bool, if_revision: int | None, *
 @_no_wait
 @change_options
 @conflict_options
+@override_option
 @in_session
 def configure(
     session: Session,
@@ -78,7 +81,7 @@ def configure(
     unset_env: tuple[str, ...],
     no_wait: bool,
     if_revision: int | None,
-    **conflict: Any,
+    **terms: Any,
 ) -> None:
     """Change what serves without a new artifact: a release of its own, which can be rolled back.
 
@@ -90,7 +93,7 @@ def configure(
     done = _roll(
         session, name, f"{name}: change", no_wait,
         lambda client, on_progress: client.configure(
-            name, patch, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, **conflict
+            name, patch, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, **terms
         ),
     )  # fmt: skip
     if done is not None:
@@ -132,11 +135,12 @@ def unpin(session: Session, name: str, version: str, if_revision: int | None) ->
 @click.argument("name")
 @click.option("--keep", type=click.IntRange(1, 1000), metavar="N", help="Newest to keep. [as the manager does]")
 @change_options
+@override_option
 @in_session
-def prune(session: Session, name: str, keep: int | None, if_revision: int | None) -> None:
+def prune(session: Session, name: str, keep: int | None, if_revision: int | None, override: str | None) -> None:
     """Remove old releases now; never one that serves, served before, runs or is pinned."""
     with session.client() as client:
-        pruned = client.prune(name, keep=keep, if_revision=if_revision)
+        pruned = client.prune(name, keep=keep, if_revision=if_revision, override=override)
     if session.json:
         say_json(pruned.raw)
         return

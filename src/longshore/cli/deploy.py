@@ -10,7 +10,7 @@ from longshore.cli.output import on_terminal, paint, say, say_json, seconds, tab
 from longshore.cli.progress import outcome_line, shown_progress
 from longshore.cli.session import Session, in_session
 from longshore.cli.spec import read_spec, spec_options
-from longshore.cli.terms import change_options, conflict_options
+from longshore.cli.terms import change_options, conflict_options, override_option
 from longshore.cli.waiting import rollout_goes_on
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--idempotency-key", metavar="KEY", help="The same key again deploys nothing again, for 24 h.")
 @change_options
 @conflict_options
+@override_option
 @in_session
 def deploy(
     session: Session,
@@ -33,6 +34,7 @@ def deploy(
     if_revision: int | None,
     on_conflict: str | None,
     queue_timeout: str | None,
+    override: str | None,
     **given: Any,
 ) -> None:
     """Take a deployment to a version.
@@ -60,6 +62,7 @@ def deploy(
                 if_revision=if_revision,
                 on_conflict=on_conflict,
                 queue_timeout=queue_timeout,
+                override=override,
             )
     if session.json:
         say_json(rollout.raw)

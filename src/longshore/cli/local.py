@@ -1,9 +1,8 @@
-"""What this machine knows: token, config."""
+"""What this machine knows: config."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,29 +11,6 @@ import click
 
 from longshore.cli.output import paint, say, say_json
 from longshore.cli.session import Session, in_session
-
-
-@click.command()
-@click.option("--path", "as_path", is_flag=True, help="Print where it is kept, not what it is.")
-@in_session
-def token(session: Session, as_path: bool) -> None:
-    """Print the token of this machine's manager.
-
-    \b
-    curl -H "Authorization: Bearer $(longshore token)" http://127.0.0.1:8300/api/v1/deployments
-    """
-    from longshore.client.discovery import default_data_dir, read_token
-
-    path = (session.data_dir or default_data_dir()).absolute() / "admin.token"
-    if as_path:
-        say_json({"path": str(path)}) if session.json else say(str(path))
-        return
-    value = session.token or os.environ.get("LONGSHORE_TOKEN") or read_token(path.parent)
-    if value is None:
-        why = "may not be read by this user" if path.exists() else "does not exist: `longshore serve` makes it"
-        say(paint(f"error: {path} {why}", "red"), err=True)
-        click.get_current_context().exit(1)
-    say_json({"token": value, "path": str(path)}) if session.json else say(value)
 
 
 @click.command()
@@ -90,7 +66,5 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping) and value:
             lines += _flat(value, f"{prefix}{name}.")
         else:
-
-
             lines.append((f"{prefix}{name}", json.dumps(value, ensure_ascii=False)))
     return lines

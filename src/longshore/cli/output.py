@@ -18,6 +18,7 @@ COLOURS: dict[str, str] = {
     "completed": "green",
     "success": "green",
     "ok": "green",
+    "delivered": "green",
     "deploying": "cyan",
     "running": "cyan",
     "committed": "cyan",
@@ -25,6 +26,7 @@ COLOURS: dict[str, str] = {
     "unwinding": "yellow",
     "unwound": "yellow",
     "paused": "yellow",
+    "pending": "yellow",
     "degraded": "yellow",
     "warning": "yellow",
     "warn": "yellow",
@@ -34,6 +36,7 @@ COLOURS: dict[str, str] = {
     "error": "red",
     "held": "red",
     "stuck": "red",
+    "dead": "red",
     "unknown": "bright_black",
     "pruned": "bright_black",
 }

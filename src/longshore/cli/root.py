@@ -9,12 +9,14 @@ from typing import Any
 import click
 
 from longshore import __version__
+from longshore.cli.completion import complete_names, completion
 from longshore.cli.controls import configure, pin, prune, start, stop, unpin
 from longshore.cli.copies import backup, restore
 from longshore.cli.deploy import deploy, plan, validate
 from longshore.cli.doctor import doctor
 from longshore.cli.failures import report
-from longshore.cli.local import config, token
+from longshore.cli.local import config
+from longshore.cli.locks import lock, locks, unlock
 from longshore.cli.look import events, health, list_, logs, releases
 from longshore.cli.operate import delete, restart, scale
 from longshore.cli.output import wants_colour
@@ -22,6 +24,8 @@ from longshore.cli.rollouts import abort, approve, history, pause, promote, resu
 from longshore.cli.serve import serve
 from longshore.cli.session import Session, connection_options
 from longshore.cli.status import status
+from longshore.cli.tokens import token
+from longshore.cli.webhooks import webhooks
 
 # To add a command: a function in the file of its kind (imports of the client, rich and the server inside of it, so
 # that `--help` stays fast); a line here; a section in docs/guide/cli.md. tests/unit/cli then cover its --help, its
@@ -54,12 +58,18 @@ COMMANDS: dict[str, click.Command] = {
     "prune": prune,
     "events": events,
     "logs": logs,
+    "lock": lock,
+    "unlock": unlock,
+    "locks": locks,
+    "webhooks": webhooks,
     "token": token,
     "config": config,
     "backup": backup,
     "restore": restore,
     "doctor": doctor,
+    "completion": completion,
 }
+complete_names(COMMANDS)
 
 
 class Commands(click.Group):

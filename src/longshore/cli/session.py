@@ -71,8 +71,8 @@ def in_session(command: Callable[..., R]) -> Callable[..., R]:
             data_dir=data_dir or outer.data_dir,
             json=as_json or outer.json,
         )
-        # For the reporting of errors, which happens outside of the command.
-        ctx.find_root().obj = session
+        # For commands of a group, and for the reporting of errors, which happens outside of the command.
+        ctx.obj = ctx.find_root().obj = session
         return command(session, *args, **kwargs)
 
     return with_session

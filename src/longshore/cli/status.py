@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from longshore.cli.look import list_
-from longshore.cli.output import facts, paint, say, say_json, seconds, when
+from longshore.cli.output import facts, paint, say, say_json, seconds, stamp, when
 from longshore.cli.session import Session, in_session
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def _say_status(found: Status) -> None:
     facts(
         {
             "stopped": f"nothing runs: longshore start {found.name}" if found.stopped else "",
+            "locked": _lock_line(found),
             "health": f"{paint(found.health)}  {counts}, {replicas.updated} on the newest release",
             "strategy": found.strategy,
             "before": found.previous_version,
@@ -85,6 +86,16 @@ def _say_status(found: Status) -> None:
         },
         indent="  ",
     )
+
+
+def _lock_line(found: Status) -> str:
+    lock = found.lock
+    if lock is None:
+        return ""
+    what = f"with {lock.name} " if lock.scope == "environment" else ""
+    until = f", until {stamp(lock.expires_at)}" if lock.expires_at is not None else ""
+    why = f": {lock.message}" if lock.message else ""
+    return f"{what}by {lock.holder}, {when(lock.since)}{until}{why}"
 
 
 def _say_rollout(found: Status, last: Rollout) -> None:

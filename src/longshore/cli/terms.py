@@ -21,6 +21,23 @@ def change_options(command: F) -> F:
     return option(command)
 
 
+def override_option(command: F) -> F:
+    """--override, for what a lock or a freeze window can refuse; it is handed on as `override`."""
+    option = click.option(
+        "--override",
+        metavar="REASON",
+        callback=_reason,
+        help="Pass a lock or a freeze window; the reason is written down for all to see.",
+    )
+    return option(command)
+
+
+def _reason(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not (value.strip() and value.isprintable()):
+        raise click.BadParameter("say why, on one line")
+    return value
+
+
 def conflict_options(command: F) -> F:
     """--on-conflict, --queue-timeout; handed on as the client's arguments of these names."""
     for option in (

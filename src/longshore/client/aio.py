@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from longshore.client import calls, rollouts, watching
 from longshore.client import results as r
+from longshore.client import webhooks as w
+from longshore.client.aio_access import AsyncAccess
 from longshore.client.aio_carrier import AsyncCarrier
 from longshore.client.calls import ROOT, conflict, path_of
 from longshore.client.discovery import discover
@@ -18,7 +20,7 @@ from longshore.client.stepper import Stepper
 OnProgress = Callable[[r.Progress], None]
 
 
-class AsyncLongshore:
+class AsyncLongshore(AsyncAccess):
     """A connection to a manager.
 
     url, token, data_dir   where it is; each None is found as the command line finds it (discovery.py)
@@ -66,6 +68,7 @@ class AsyncLongshore:
         if_revision: int | None = None,
         on_conflict: str | None = None,
         queue_timeout: float | str | None = None,
+        override: str | None = None,
         **fields: Any,
     ) -> r.Rollout:
         """Take a deployment to a version, and answer when it serves and the old one may be removed.
@@ -80,6 +83,8 @@ class AsyncLongshore:
         on_conflict       while another rollout is in progress: "reject" (None; DeploymentInProgress), "queue" (wait for
                           its end) or "supersede" (end it). As restart, scale, stop, start and configure do
         queue_timeout     seconds, or such as "30m", that it may wait for its turn; None: an hour
+        override          why a lock or a freeze window is passed over, for the history; None: DeploymentLocked or
+                          DeploymentsFrozen where there is one. Every method that these can refuse takes it.
 
         Where somebody has to approve it, it answers at once, with `status` "queued" and `waiting_for` "approval".
 
@@ -94,6 +99,7 @@ class AsyncLongshore:
             timeout=timeout,
             patience_s=self._patience,
             if_revision=if_revision,
+            override=override,
         )
         return await self._carrier.run(flow, on_progress)
 
@@ -174,10 +180,11 @@ class AsyncLongshore:
         if_revision: int | None = None,
         on_conflict: str | None = None,
         queue_timeout: float | str | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Replace every instance by a new one of the release that serves, a few at a time."""
         body = conflict(on_conflict, queue_timeout)
-        return await self._roll(name, "restart", body, wait, on_progress, timeout, if_revision)
+        return await self._roll(name, "restart", body, wait, on_progress, timeout, if_revision, override)
 
     async def scale(
         self,
@@ -190,10 +197,11 @@ class AsyncLongshore:
         if_revision: int | None = None,
         on_conflict: str | None = None,
         queue_timeout: float | str | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Change the number of instances of the release that serves."""
         body = {"replicas": replicas, **conflict(on_conflict, queue_timeout)}
-        return await self._roll(name, "scale", body, wait, on_progress, timeout, if_revision)
+        return await self._roll(name, "scale", body, wait, on_progress, timeout, if_revision, override)
 
     async def stop(
         self,
@@ -205,10 +213,11 @@ class AsyncLongshore:
         if_revision: int | None = None,
         on_conflict: str | None = None,
         queue_timeout: float | str | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Stop every instance: clients get 503 until the next start, deploy or rollback."""
         body = conflict(on_conflict, queue_timeout)
-        return await self._roll(name, "stop", body, wait, on_progress, timeout, if_revision)
+        return await self._roll(name, "stop", body, wait, on_progress, timeout, if_revision, override)
 
     async def start(
         self,
@@ -220,10 +229,11 @@ class AsyncLongshore:
         if_revision: int | None = None,
         on_conflict: str | None = None,
         queue_timeout: float | str | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Start what was stopped, as it was."""
         body = conflict(on_conflict, queue_timeout)
-        return await self._roll(name, "start", body, wait, on_progress, timeout, if_revision)
+        return await self._roll(name, "start", body, wait, on_progress, timeout, if_revision, override)
 
     async def configure(
         self,
@@ -236,13 +246,14 @@ class AsyncLongshore:
         if_revision: int | None = None,
         on_conflict: str | None = None,
         queue_timeout: float | str | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Change fields of what serves without a new artifact: a release of its own, of the same files.
 
         patch   a merge patch (RFC 7396): None takes a field back to its default, or a variable out of `configuration`
         """
         body = {**patch, **conflict(on_conflict, queue_timeout)}
-        return await self._roll(name, "", body, wait, on_progress, timeout, if_revision)
+        return await self._roll(name, "", body, wait, on_progress, timeout, if_revision, override)
 
     async def pin(self, name: str, version: str, *, reason: str = "", if_revision: int | None = None) -> r.Release:
         """Never prune that release. Raises BackupNotFound where it is not kept."""
@@ -252,16 +263,20 @@ class AsyncLongshore:
         """Let that release be pruned as any other."""
         return await self._carrier.run(calls.pin(name, version, "unpin", "", if_revision))
 
-    async def prune(self, name: str, *, keep: int | None = None, if_revision: int | None = None) -> r.Pruned:
+    async def prune(
+        self, name: str, *, keep: int | None = None, if_revision: int | None = None, override: str | None = None
+    ) -> r.Pruned:
         """Remove releases beyond the newest `keep` now, but for those in use, pinned or gone back to.
 
         keep   None: as many as the manager keeps
         """
-        return await self._carrier.run(calls.prune(name, keep, if_revision))
+        return await self._carrier.run(calls.prune(name, keep, if_revision, override))
 
-    async def delete(self, name: str, *, keep_files: bool = False, if_revision: int | None = None) -> r.Deleted:
+    async def delete(
+        self, name: str, *, keep_files: bool = False, if_revision: int | None = None, override: str | None = None
+    ) -> r.Deleted:
         """Stop a deployment and forget it; its releases too, unless `keep_files`."""
-        return await self._carrier.run(calls.delete(name, keep_files, if_revision))
+        return await self._carrier.run(calls.delete(name, keep_files, if_revision, override))
 
     # ------------------------------------------------------------------------------------------- before a rollout
 
@@ -326,6 +341,30 @@ class AsyncLongshore:
         """The last `tail` lines, then each new one, until the manager ends the stream or the loop is left."""
         return self._iterate(calls.follow_logs(name, instance, tail))
 
+    # ------------------------------------------------------------------------------------------- webhooks
+
+    async def webhooks(self) -> w.Webhooks:
+        """The webhooks of the manager's configuration."""
+        return await self._carrier.run(w.webhooks())
+
+    async def deliveries(
+        self, webhook: str, *, state: str | None = None, limit: int = 50, offset: int = 0
+    ) -> w.Deliveries:
+        """What a webhook was or is to be told, newest first. state: pending, delivered or dead. Raises NotFound."""
+        return await self._carrier.run(w.deliveries(webhook, state=state, limit=limit, offset=offset))
+
+    async def delivery(self, webhook: str, id: str) -> w.Delivery:
+        """One message, as it stands. Raises NotFound."""
+        return await self._carrier.run(w.delivery(webhook, id))
+
+    async def redeliver(self, webhook: str, id: str) -> w.Delivery:
+        """Have a message sent once more, whatever became of it. Answers before it is."""
+        return await self._carrier.run(w.redeliver(webhook, id))
+
+    async def test_webhook(self, webhook: str) -> w.Delivery:
+        """Have a message of a rollout that never was sent, once. Answers before it is; `delivery` tells how it went."""
+        return await self._carrier.run(w.test(webhook))
+
     # --- private
 
     async def _roll(
@@ -337,10 +376,12 @@ class AsyncLongshore:
         on_progress: OnProgress | None,
         timeout: float | None,
         if_revision: int | None,
+        override: str | None,
     ) -> r.Rollout:
         flow = rollouts.change(
-            name, verb, body, wait=wait, timeout=timeout, patience_s=self._patience, if_revision=if_revision
-        )
+            name, verb, body, wait=wait, timeout=timeout, patience_s=self._patience, if_revision=if_revision,
+            override=override,
+        )  # fmt: skip
         return await self._carrier.run(flow, on_progress)
 
     def _iterate(self, flow: Flow[None]) -> AsyncIterator[Any]:

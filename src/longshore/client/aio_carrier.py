@@ -19,6 +19,10 @@ from longshore.client.stepper import Stepper
 
 T = TypeVar("T")
 
+#: What httpx2 raises where a connection cannot be made or breaks. AttributeError: under uvloop one that breaks as it is
+#: made has no socket any more when anyio (4.x) asks that for its peer; nothing was sent by then.
+BROKEN = (httpx2.TransportError, AttributeError)
+
 
 class Channel(Protocol):
     async def receive(self, timeout: float | None) -> str | None: ...
@@ -80,11 +84,11 @@ class AsyncCarrier:
                             effect.path,
                             params=dict(effect.params),
                             json=effect.json,
-                            headers=dict(effect.headers),
+                            headers=channels.encoded(effect.headers),
                             timeout=channels.timeout_of(effect.timeout),
                         )
                     )
-                except httpx2.TransportError as error:
+                except BROKEN as error:
                     raise channels.http_error(self.endpoint, error) from error
             case Pause():
                 await asyncio.sleep(effect.seconds)
@@ -151,7 +155,7 @@ class Stream:
             if response.status_code != 200:
                 await response.aread()
             refusal = channels.stream_refusal(self._endpoint, response)
-        except httpx2.TransportError as error:
+        except BROKEN as error:
             await self.close()
             raise channels.http_error(self._endpoint, error) from error
         if refusal is not None:

@@ -98,9 +98,15 @@ def open_rollout(name: str) -> Flow[results.Rollout]:
     return page.rollouts[0]
 
 
-def at_revision(revision: int | None) -> dict[str, str]:
-    """The header that has a change refused unless the deployment is at this revision; None: it is not asked."""
-    return {} if revision is None else {"If-Match": f'"{revision}"'}
+def at_revision(revision: int | None, override: str | None = None) -> dict[str, str]:
+    """The headers that have a change refused unless the deployment is at this revision (None: it is not asked), and
+    let it pass a lock or a freeze window for a reason. Raises ValueError for a reason that says nothing."""
+    match = {} if revision is None else {"If-Match": f'"{revision}"'}
+    if override is None:
+        return match
+    if not (override.strip() and override.isprintable()):
+        raise ValueError("an override needs a reason, on one line")
+    return {**match, "Longshore-Override": override}
 
 
 def control(
@@ -144,10 +150,12 @@ def _to_approve(name: str) -> Flow[results.Waiting]:
     raise NotFound(404, "NOT_FOUND", message, {"deployment": name})
 
 
-def delete(name: str, keep_files: bool, if_revision: int | None = None) -> Flow[results.Deleted]:
+def delete(
+    name: str, keep_files: bool, if_revision: int | None = None, override: str | None = None
+) -> Flow[results.Deleted]:
     params = {"keep_files": "true"} if keep_files else {}
     # Stopping instances takes as long as they take to drain.
-    request = Request("DELETE", path_of(name), params, headers=at_revision(if_revision), timeout=None)
+    request = Request("DELETE", path_of(name), params, headers=at_revision(if_revision, override), timeout=None)
     return decode(results.Deleted, (yield from send(request)))
 
 
@@ -159,10 +167,11 @@ def pin(name: str, version: str, verb: str, reason: str, if_revision: int | None
     )
 
 
-def prune(name: str, keep: int | None, if_revision: int | None) -> Flow[results.Pruned]:
+def prune(name: str, keep: int | None, if_revision: int | None, override: str | None = None) -> Flow[results.Pruned]:
     body = None if keep is None else {"keep": keep}
     # Removing files takes as long as the disk takes.
-    request = Request("POST", path_of(name, "prune"), json=body, headers=at_revision(if_revision), timeout=None)
+    headers = at_revision(if_revision, override)
+    request = Request("POST", path_of(name, "prune"), json=body, headers=headers, timeout=None)
     return decode(results.Pruned, (yield from send(request)))
 
 

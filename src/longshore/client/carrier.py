@@ -79,7 +79,7 @@ class Carrier:
                             effect.path,
                             params=dict(effect.params),
                             json=effect.json,
-                            headers=dict(effect.headers),
+                            headers=channels.encoded(effect.headers),
                             timeout=channels.timeout_of(effect.timeout),
                         )
                     )

@@ -21,6 +21,11 @@ CONNECT_TIMEOUT = 5.0
 MESSAGE_MOST = 4 * 1024 * 1024
 
 
+def encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """In UTF-8: what people write in them need not be ASCII, and httpx2 would refuse it."""
+    return [(key.encode(), value.encode()) for key, value in headers.items()]
+
+
 def headers_of(endpoint: Endpoint) -> dict[str, str]:
     headers = {"User-Agent": f"longshore/{__version__}", "Accept": "application/json"}
     if endpoint.token:
@@ -75,8 +80,10 @@ def unreachable(endpoint: Endpoint, cause: str) -> ManagerUnreachable:
     return ManagerUnreachable(endpoint.url, cause)
 
 
-def http_error(endpoint: Endpoint, error: httpx2.TransportError) -> ClientError:
-    """Not connected, or connected and lost."""
+def http_error(endpoint: Endpoint, error: Exception) -> ClientError:
+    """Not connected, or connected and lost. error: an httpx2.TransportError, or what breaks below it as it connects."""
+    if not isinstance(error, httpx2.TransportError):
+        return unreachable(endpoint, "the connection broke as it was made")
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError):
         cause = "no connection in time" if isinstance(error, httpx2.TimeoutException) else str(error)
         return unreachable(endpoint, cause)

@@ -111,6 +111,14 @@ class PreconditionFailed(ApiError):
     default_status = 412
 
 
+class DeploymentLocked(ApiError):
+    default_status = 423
+
+
+class DeploymentsFrozen(ApiError):
+    default_status = 423
+
+
 class InvalidDeploymentSpec(ApiError):
     default_status = 400
 
@@ -171,6 +179,8 @@ API_ERRORS: dict[str, type[ApiError]] = {
     "DEPLOYMENT_NOT_FOUND": DeploymentNotFound,
     "DEPLOYMENT_IN_PROGRESS": DeploymentInProgress,
     "PRECONDITION_FAILED": PreconditionFailed,
+    "DEPLOYMENT_LOCKED": DeploymentLocked,
+    "DEPLOYMENTS_FROZEN": DeploymentsFrozen,
     "INVALID_DEPLOYMENT_SPEC": InvalidDeploymentSpec,
     "ARTIFACT_NOT_FOUND": ArtifactNotFound,
     "DEPENDENCY_FAILED": DependencyFailed,

@@ -84,6 +84,8 @@ class Rollout(Result):
     #: of one that is queued: turn | approval
     waiting_for: str | None = None
     requested_by: str = ""
+    #: why a lock or a freeze window may be passed over
+    override: str | None = None
     #: who else had to agree, and did
     approved_by: str | None = None
     error: Failure | None = None
@@ -131,6 +133,49 @@ class Events(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lock(Result):
+    """Changes are refused, but for rollbacks and overrides. scope: deployment | environment; name: of that."""
+
+    scope: str
+    name: str
+    #: name of the token
+    holder: str
+    message: str = ""
+    since: datetime
+    #: None: until it is unlocked
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locks(Result):
+    locks: tuple[Lock, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token(Result):
+    """What a token is known by. role: read | deploy | admin."""
+
+    name: str
+    role: str
+    #: that it may change; None: all
+    environments: tuple[str, ...] | None = None
+    created_by: str = ""
+    created_at: datetime
+    #: None: until it is revoked
+    expires_at: datetime | None = None
+    #: to the minute; None: never
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+    #: its text; only where it was just made
+    token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens(Result):
+    tokens: tuple[Token, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Waiting:
     """What was asked for and has not begun. rollout_id: the id that its rollout will have."""
 
@@ -171,6 +216,8 @@ class Status(Result):
     revision: int = 0
     #: nothing runs until it is started, deployed or rolled back
     stopped: bool = False
+    #: its own, else that of its environment
+    lock: Lock | None = None
     #: first come first
     queue: tuple[Waiting, ...] = ()
 

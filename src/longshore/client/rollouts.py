@@ -38,9 +38,10 @@ def deploy(
     timeout: float | None,
     patience_s: float,
     if_revision: int | None = None,
+    override: str | None = None,
 ) -> Flow[Rollout]:
     """POST the deployment, and wait for its outcome. Emits Progress."""
-    request = _starting("POST", ROOT, spec, key, timeout, if_revision)
+    request = _starting("POST", ROOT, spec, key, timeout, if_revision, override)
     reply = yield from _send_again_if_lost(request, patience_s)
     name = str(spec.get("name", ""))
     return (yield from _outcome(name, request, reply, wait=wait, timeout=timeout, patience_s=patience_s))
@@ -71,10 +72,11 @@ def change(
     timeout: float | None,
     patience_s: float,
     if_revision: int | None = None,
+    override: str | None = None,
 ) -> Flow[Rollout]:
     """restart, scale, stop, start; "" is the merge patch of a change. A rollout of what serves. Emits Progress."""
     method, path = ("POST", path_of(name, verb)) if verb else ("PATCH", path_of(name))
-    request = _starting(method, path, body or (None if verb else {}), None, timeout, if_revision)
+    request = _starting(method, path, body or (None if verb else {}), None, timeout, if_revision, override)
     reply = yield from _send_again_if_lost(request, patience_s)
     return (yield from _outcome(name, request, reply, wait=wait, timeout=timeout, patience_s=patience_s))
 
@@ -131,8 +133,10 @@ def _starting(
     key: str | None,
     timeout: float | None,
     if_revision: int | None,
+    override: str | None = None,
 ) -> Request:
-    headers = {"Prefer": "respond-async", "Idempotency-Key": key or str(uuid4()), **at_revision(if_revision)}
+    terms = at_revision(if_revision, override)
+    headers = {"Prefer": "respond-async", "Idempotency-Key": key or str(uuid4()), **terms}
     return Request(method, path, json=body, headers=headers, timeout=timeout)
 
 

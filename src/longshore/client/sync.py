@@ -9,16 +9,18 @@ from typing import Any, Self
 
 from longshore.client import calls, rollouts, watching
 from longshore.client import results as r
+from longshore.client import webhooks as w
 from longshore.client.calls import ROOT, conflict, path_of
 from longshore.client.carrier import Carrier
 from longshore.client.discovery import discover
 from longshore.client.effects import Flow
 from longshore.client.stepper import Stepper
+from longshore.client.sync_access import Access
 
 OnProgress = Callable[[r.Progress], None]
 
 
-class Longshore:
+class Longshore(Access):
     """A connection to a manager.
 
     url, token, data_dir   where it is; each None is found as the command line finds it (discovery.py)
@@ -64,6 +66,7 @@ class Longshore:
         if_revision: int | None = None,
         on_conflict: str | None = None,
         queue_timeout: float | str | None = None,
+        override: str | None = None,
         **fields: Any,
     ) -> r.Rollout:
         """Take a deployment to a version, and answer when it serves and the old one may be removed.
@@ -78,6 +81,8 @@ class Longshore:
         on_conflict       while another rollout is in progress: "reject" (None; DeploymentInProgress), "queue" (wait for
                           its end) or "supersede" (end it). As restart, scale, stop, start and configure do
         queue_timeout     seconds, or such as "30m", that it may wait for its turn; None: an hour
+        override          why a lock or a freeze window is passed over, for the history; None: DeploymentLocked or
+                          DeploymentsFrozen where there is one. Every method that these can refuse takes it.
 
         Where somebody has to approve it, it answers at once, with `status` "queued" and `waiting_for` "approval".
 
@@ -92,6 +97,7 @@ class Longshore:
             timeout=timeout,
             patience_s=self._patience,
             if_revision=if_revision,
+            override=override,
         )
         return self._carrier.run(flow, on_progress)
 
@@ -172,10 +178,11 @@ class Longshore:
         if_revision: int | None = None,
         on_conflict: str | None = None,
         queue_timeout: float | str | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Replace every instance by a new one of the release that serves, a few at a time."""
         body = conflict(on_conflict, queue_timeout)
-        return self._roll(name, "restart", body, wait, on_progress, timeout, if_revision)
+        return self._roll(name, "restart", body, wait, on_progress, timeout, if_revision, override)
 
     def scale(
         self,
@@ -188,10 +195,11 @@ class Longshore:
         if_revision: int | None = None,
         on_conflict: str | None = None,
         queue_timeout: float | str | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Change the number of instances of the release that serves."""
         body = {"replicas": replicas, **conflict(on_conflict, queue_timeout)}
-        return self._roll(name, "scale", body, wait, on_progress, timeout, if_revision)
+        return self._roll(name, "scale", body, wait, on_progress, timeout, if_revision, override)
 
     def stop(
         self,
@@ -203,10 +211,11 @@ class Longshore:
         if_revision: int | None = None,
         on_conflict: str | None = None,
         queue_timeout: float | str | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Stop every instance: clients get 503 until the next start, deploy or rollback."""
         body = conflict(on_conflict, queue_timeout)
-        return self._roll(name, "stop", body, wait, on_progress, timeout, if_revision)
+        return self._roll(name, "stop", body, wait, on_progress, timeout, if_revision, override)
 
     def start(
         self,
@@ -218,10 +227,11 @@ class Longshore:
         if_revision: int | None = None,
         on_conflict: str | None = None,
         queue_timeout: float | str | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Start what was stopped, as it was."""
         body = conflict(on_conflict, queue_timeout)
-        return self._roll(name, "start", body, wait, on_progress, timeout, if_revision)
+        return self._roll(name, "start", body, wait, on_progress, timeout, if_revision, override)
 
     def configure(
         self,
@@ -234,13 +244,14 @@ class Longshore:
         if_revision: int | None = None,
         on_conflict: str | None = None,
         queue_timeout: float | str | None = None,
+        override: str | None = None,
     ) -> r.Rollout:
         """Change fields of what serves without a new artifact: a release of its own, of the same files.
 
         patch   a merge patch (RFC 7396): None takes a field back to its default, or a variable out of `configuration`
         """
         body = {**patch, **conflict(on_conflict, queue_timeout)}
-        return self._roll(name, "", body, wait, on_progress, timeout, if_revision)
+        return self._roll(name, "", body, wait, on_progress, timeout, if_revision, override)
 
     def pin(self, name: str, version: str, *, reason: str = "", if_revision: int | None = None) -> r.Release:
         """Never prune that release. Raises BackupNotFound where it is not kept."""
@@ -250,16 +261,20 @@ class Longshore:
         """Let that release be pruned as any other."""
         return self._carrier.run(calls.pin(name, version, "unpin", "", if_revision))
 
-    def prune(self, name: str, *, keep: int | None = None, if_revision: int | None = None) -> r.Pruned:
+    def prune(
+        self, name: str, *, keep: int | None = None, if_revision: int | None = None, override: str | None = None
+    ) -> r.Pruned:
         """Remove releases beyond the newest `keep` now, but for those in use, pinned or gone back to.
 
         keep   None: as many as the manager keeps
         """
-        return self._carrier.run(calls.prune(name, keep, if_revision))
+        return self._carrier.run(calls.prune(name, keep, if_revision, override))
 
-    def delete(self, name: str, *, keep_files: bool = False, if_revision: int | None = None) -> r.Deleted:
+    def delete(
+        self, name: str, *, keep_files: bool = False, if_revision: int | None = None, override: str | None = None
+    ) -> r.Deleted:
         """Stop a deployment and forget it; its releases too, unless `keep_files`."""
-        return self._carrier.run(calls.delete(name, keep_files, if_revision))
+        return self._carrier.run(calls.delete(name, keep_files, if_revision, override))
 
     # ------------------------------------------------------------------------------------------- before a rollout
 
@@ -324,6 +339,28 @@ class Longshore:
         """The last `tail` lines, then each new one, until the manager ends the stream or the loop is left."""
         return self._iterate(calls.follow_logs(name, instance, tail))
 
+    # ------------------------------------------------------------------------------------------- webhooks
+
+    def webhooks(self) -> w.Webhooks:
+        """The webhooks of the manager's configuration."""
+        return self._carrier.run(w.webhooks())
+
+    def deliveries(self, webhook: str, *, state: str | None = None, limit: int = 50, offset: int = 0) -> w.Deliveries:
+        """What a webhook was or is to be told, newest first. state: pending, delivered or dead. Raises NotFound."""
+        return self._carrier.run(w.deliveries(webhook, state=state, limit=limit, offset=offset))
+
+    def delivery(self, webhook: str, id: str) -> w.Delivery:
+        """One message, as it stands. Raises NotFound."""
+        return self._carrier.run(w.delivery(webhook, id))
+
+    def redeliver(self, webhook: str, id: str) -> w.Delivery:
+        """Have a message sent once more, whatever became of it. Answers before it is."""
+        return self._carrier.run(w.redeliver(webhook, id))
+
+    def test_webhook(self, webhook: str) -> w.Delivery:
+        """Have a message of a rollout that never was sent, once. Answers before it is; `delivery` tells how it went."""
+        return self._carrier.run(w.test(webhook))
+
     # --- private
 
     def _roll(
@@ -335,10 +372,12 @@ class Longshore:
         on_progress: OnProgress | None,
         timeout: float | None,
         if_revision: int | None,
+        override: str | None,
     ) -> r.Rollout:
         flow = rollouts.change(
-            name, verb, body, wait=wait, timeout=timeout, patience_s=self._patience, if_revision=if_revision
-        )
+            name, verb, body, wait=wait, timeout=timeout, patience_s=self._patience, if_revision=if_revision,
+            override=override,
+        )  # fmt: skip
         return self._carrier.run(flow, on_progress)
 
     def _iterate(self, flow: Flow[None]) -> Iterator[Any]:

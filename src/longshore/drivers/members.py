@@ -10,9 +10,10 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from longshore.drivers.identity import Stat, read_stat, uptime
-from longshore.drivers.listeners import LISTEN, sockets
+from longshore.drivers.listeners import listening_rows, sockets
 
 #: looks at a young process whose environment cannot be read yet, seconds between them, and seconds it counts as young
 EXEC_ROUNDS, EXEC_PAUSE_S, YOUNG_S = 20, 0.01, 5.0
@@ -106,14 +107,10 @@ def listening(pids: Iterable[int]) -> frozenset[int]:
     ports: set[int] = set()
     for table in ("tcp", "tcp6"):
         for pid in pids:
-            try:
-                with open(f"/proc/{pid}/net/{table}", "rb") as file:  # noqa: PTH123
-                    next(file, None)
-                    rows = [line.split() for line in file]
-            except OSError:
-                continue
-            ports |= {int(row[1].rpartition(b":")[2], 16) for row in rows if row[3] == LISTEN and row[9] in inodes}
-            break
+            rows = list(listening_rows(Path(f"/proc/{pid}/net/{table}")))
+            if rows:
+                ports |= {int(row[1].rpartition(b":")[2], 16) for row in rows if row[9] in inodes}
+                break
     return frozenset(ports)
 
 

@@ -25,6 +25,8 @@ ROLLOUTS_KEPT = 200
 CANCELLED_KEPT = 50
 #: the newest rollouts of which the logs of instances that are gone, and of hooks, are kept; up to 40 MB an instance
 LOGS_KEPT = 20
+#: messages kept for each webhook that arrived, and as many that were given up; some 1.5 kB each
+DELIVERIES_KEPT = 1000
 #: seconds that a process which belongs to nothing is given to end
 GRACE_S = 10.0
 
@@ -53,6 +55,8 @@ class Tidying:
                 await self.sweep()
         world.pick_up()
         world.look_at_queue(None)
+        with _going_on("forgetting old deliveries"):
+            store.trim_deliveries(DELIVERIES_KEPT)
         if self._backups is not None:
             with _going_on("the daily backup of the database"):
                 await asyncio.to_thread(self._backups.keep)

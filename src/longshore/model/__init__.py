@@ -5,6 +5,8 @@
     routing.py                              … and which of it gets the requests
     waiting.py                              what was asked for and has not begun
     rollout.py journal.py events.py         what is done, and told of it
+    access.py                               who may do what, and what is closed
+    delivery.py                             … also to programs elsewhere
     rollout.TRANSITIONS                     the one rule: which status of a rollout may follow which
     states.derive_health, derive_state      the other: what a deployment is called, from facts alone
 
@@ -12,6 +14,8 @@ Inside Longshore times are float seconds since the epoch (UTC), durations float 
 bytes. RFC 3339 and Go durations exist only in `api/wire.py`.
 """
 
+from longshore.model.access import Lock, LockScope, Role, Token
+from longshore.model.delivery import Delivery, DeliveryState
 from longshore.model.deployment import Deployment
 from longshore.model.events import Event, Progress
 from longshore.model.instance import Instance, InstanceState
@@ -47,6 +51,8 @@ __all__ = [
     "Canary",
     "CanaryCheck",
     "CanaryStep",
+    "Delivery",
+    "DeliveryState",
     "Deployment",
     "Event",
     "Failure",
@@ -54,12 +60,15 @@ __all__ = [
     "HealthCheck",
     "Instance",
     "InstanceState",
+    "Lock",
+    "LockScope",
     "Pool",
     "Progress",
     "Recreate",
     "Release",
     "ReleaseState",
     "Resources",
+    "Role",
     "Rolling",
     "Rollout",
     "RolloutKind",
@@ -70,6 +79,7 @@ __all__ = [
     "StepRecord",
     "StepStatus",
     "StrategyName",
+    "Token",
     "Waiting",
     "WaitingFor",
     "derive_health",

@@ -17,6 +17,7 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
+from longshore.concurrency import beside
 from longshore.durations import format_duration
 from longshore.errors import LeaseLost, LongshoreError, RollbackFailed, RolloutAborted, RolloutFailed
 from longshore.model import Failure, Rollout, RolloutKind, RolloutStatus, StepRecord, StepStatus
@@ -25,6 +26,7 @@ from longshore.rollout.control import Control
 from longshore.rollout.journal import Journal
 from longshore.rollout.plan import Context, Plan, Step, StepWarning
 from longshore.rollout.steps.release import Commit
+from longshore.rollout.tending import keep_serving
 from longshore.rollout.world import World
 
 log = logging.getLogger("longshore.engine")
@@ -131,7 +133,8 @@ class Engine:
         if control.pause_wanted:
             if journal.rollout.status is not RolloutStatus.paused:
                 journal.move(RolloutStatus.paused, message="Paused: resume, promote or abort it.")
-            await control.resumed()
+            async with beside(keep_serving(self._world, journal.rollout.deployment)):
+                await control.resumed()
         if journal.rollout.status is RolloutStatus.paused:
             if control.abort_reason is None:
                 journal.move(RolloutStatus.running, message="Resumed.")

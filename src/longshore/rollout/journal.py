@@ -69,7 +69,9 @@ class Journal:
         if failure is not None:
             failure = replace(failure, message=self._shown(failure.message), cause=self._shown(failure.cause))
         with self._world.store.transaction():
-            self.rollout = self._world.store.set_status(self.rollout, status, message=message, failure=failure)
+            before, store = self.rollout.status, self._world.store
+            self.rollout = store.set_status(self.rollout, status, message=message, failure=failure)
+            self._world.tell(self.rollout, before)
             over = not status.is_open
             if over or status is RolloutStatus.committed:
                 self._world.store.count_change(self.rollout.deployment, self.rollout.requested_by)

@@ -37,17 +37,22 @@ def pin(world: World, name: str, version: str, reason: str | None, terms: Terms)
     return replace(release, pinned=reason)
 
 
-async def prune_now(world: World, name: str, keep: int | None, terms: Terms) -> list[Release]:
-    """Prune because somebody asked for it. keep: None for as many as the manager keeps.
+def begin_pruning(world: World, name: str, terms: Terms) -> None:
+    """Inside a transaction: that somebody may prune now.
 
-    Raises DeploymentNotFound, PreconditionFailed, DeploymentInProgress while a rollout is open, InternalError for what
-    the disk does not allow.
+    Raises DeploymentNotFound, PreconditionFailed, DeploymentInProgress while a rollout is open.
     """
-    with world.store.transaction():
-        _staying(world, name, terms)
-        if (holder := world.store.open_rollout_of(name)) is not None:
-            raise in_progress(holder)
-        world.store.count_change(name, terms.caller)
+    _staying(world, name, terms)
+    if (holder := world.store.open_rollout_of(name)) is not None:
+        raise in_progress(holder)
+    world.store.count_change(name, terms.caller)
+
+
+async def prune_now(world: World, name: str, keep: int | None, terms: Terms) -> list[Release]:
+    """Do what begin_pruning has let pass. keep: None for as many as the manager keeps.
+
+    Raises DeploymentNotFound, InternalError for what the disk does not allow.
+    """
     async with world.lock(name):
         get_deployment(world, name)  # it may have been deleted meanwhile
         try:

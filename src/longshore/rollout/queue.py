@@ -18,8 +18,15 @@ from collections.abc import Awaitable, Callable
 from uuid_utils import uuid7
 
 from longshore.durations import format_duration
-from longshore.errors import DeploymentInProgress, InternalError, LeaseLost, LongshoreError
-from longshore.model import Ask, Rollout, RolloutKind, Waiting, WaitingFor
+from longshore.errors import (
+    DeploymentInProgress,
+    DeploymentLocked,
+    DeploymentsFrozen,
+    InternalError,
+    LeaseLost,
+    LongshoreError,
+)
+from longshore.model import Ask, Rollout, RolloutKind, RolloutStatus, Waiting, WaitingFor
 from longshore.rollout.preparing import Prepared
 from longshore.rollout.reserving import expect_staying, reserve
 from longshore.rollout.runner import Runner
@@ -92,9 +99,10 @@ class Queue:
             store.count_change(name, terms.caller)
             if terms.once is not None:
                 store.remember_key(terms.once.caller, terms.once.key, "", waiting.id)
-            added = self._told(waiting, f"{terms.caller} asked for a {called(waiting)}. {message}")
+            added = self._told(waiting, f"{terms.caller} asked for a {called(waiting)}. {message}").as_rollout()
+            self._world.tell(added, None)
         self.look(name)
-        return added.as_rollout()
+        return added
 
     def cancel(self, waiting: Waiting, message: str, *, by: str | None = None) -> bool:
         """It will not begin. False: it has begun, or was cancelled before. by: who asked for that alone."""
@@ -105,6 +113,7 @@ class Queue:
             if by is not None:
                 store.count_change(name, by)
             ended = self._told(waiting, f"The {called(waiting)} of {waiting.requested_by} was cancelled: {message}")
+            self._world.tell(ended.as_rollout(), RolloutStatus.queued)
             store.db.after_commit(lambda: self._leave(waiting.id, ended))
         return True
 
@@ -188,6 +197,8 @@ class Queue:
             first = line[0]
             try:
                 await self._begin(first)
+            except (DeploymentLocked, DeploymentsFrozen):
+                return  # since it was asked for: it begins when that is over, if it may wait so long
             except DeploymentInProgress:
                 continue  # something else changed it at this moment
             except (LeaseLost, InternalError):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from longshore.errors import Issue
-from longshore.model import Deployment, Event, Health, Rollout, Spec, State, Waiting
+from longshore.model import Deployment, Event, Health, Lock, Rollout, Spec, State, Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ class Status:
     open_rollout: Rollout | None = None
     #: first come first
     queue: tuple[Waiting, ...] = ()
+    #: its own, else that of its environment
+    lock: Lock | None = None
 
 
 @dataclass(frozen=True, slots=True)

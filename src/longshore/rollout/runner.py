@@ -125,6 +125,7 @@ class Runner:
             store.count_change(spec.name, terms.caller)
             if terms.once is not None:
                 store.remember_key(terms.once.caller, terms.once.key, "", rollout.id)
+            self._world.tell(rollout, None)
             Journal(self._world, rollout, None).event("info", f"{terms.caller} started a {_called(rollout)}")
         return rollout
 

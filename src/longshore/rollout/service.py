@@ -30,11 +30,12 @@ from longshore.model import (
     Waiting,
     WaitingFor,
 )
+from longshore.rollout.closures import Closures
 from longshore.rollout.frame import plan_rollout
 from longshore.rollout.observe import preview
 from longshore.rollout.preparing import Preparation, Prepared
 from longshore.rollout.preview import changes, describe_plan
-from longshore.rollout.pruning import pin, prune_now
+from longshore.rollout.pruning import begin_pruning, pin, prune_now
 from longshore.rollout.queries import Queries
 from longshore.rollout.queue import Queue
 from longshore.rollout.removal import begin_removal
@@ -61,6 +62,7 @@ class Service(Queries):
         super().__init__(world)
         self._settings, self._runner = settings, runner
         self._preparation = Preparation(world, settings, defaults)
+        self._closures = Closures(world, settings)
         self._queue = Queue(world, runner, self._begin_waiting)
         world.ask_health = self._ask_health
         world.health_now = self.health_now
@@ -74,7 +76,8 @@ class Service(Queries):
     async def deploy(self, request: Request, *, terms: Terms) -> Rollout:
         """Open the rollout and run it as the manager's own; or let it wait, as its terms or its environment say.
 
-        Raises SpecInvalid and its kinds, DeploymentInProgress, PreconditionFailed, as all that follow.
+        Raises SpecInvalid and its kinds, DeploymentInProgress, PreconditionFailed, Forbidden, DeploymentLocked and
+        DeploymentsFrozen, as all that follow.
         """
         ask = Ask(RolloutKind.deploy, request.fields.get("name", ""), request.fields)
         return await self._admit(ask, terms, request.issues)
@@ -155,6 +158,10 @@ class Service(Queries):
 
         Raises DeploymentInProgress while a rollout is open.
         """
+        with self._world.store.transaction():
+            environment = get_deployment(self._world, name).environment
+            begin_pruning(self._world, name, terms)
+            self._closures.pass_over(name, environment, terms)
         return await prune_now(self._world, name, keep, terms)
 
     async def plan(self, request: Request) -> Preview:
@@ -238,9 +245,12 @@ class Service(Queries):
         return self.rollout(name, rollout_id)
 
     async def delete(self, name: str, *, keep_files: bool, terms: Terms) -> None:
-        """Stop it and forget it. Raises DeploymentInProgress while a rollout runs."""
+        """Stop it and forget it. Raises DeploymentInProgress while a rollout runs, and as deploy does."""
         with self._world.store.transaction():
+            environment = get_deployment(self._world, name).environment
             deployment = begin_removal(self._world, name, terms, keep_files=keep_files)
+            self._closures.refuse_deletion(name, environment, terms)
+            self._closures.pass_over(name, environment, terms)
             self._queue.make_way(name, f"{terms.caller} deleted {name}")
         await self._runner.remove(deployment)
         log.info("%s deleted %s", terms.caller, name)
@@ -271,9 +281,14 @@ class Service(Queries):
         """Begin it now, or let it wait."""
         if ask.kind is not RolloutKind.deploy:
             get_deployment(self._world, ask.deployment)
+        deployment = self._world.store.deployment(ask.deployment)
         if not issues:
-            terms.hold_for(ask.deployment, self._world.store.deployment(ask.deployment))
+            terms.hold_for(ask.deployment, deployment)
+        if not issues and deployment is not None:
+            self._closures.refuse(ask.deployment, deployment.environment, terms)
         prepared = await self._preparation.of(ask, issues)
+        terms.may_change(prepared.spec.environment)
+        self._closures.refuse(prepared.spec.name, prepared.spec.environment, terms)
         environment = self._preparation.environment(prepared.spec)
         if environment.approval:
             return self._queue.add(ask, prepared, terms, WaitingFor.approval, environment.approval_timeout_s)
@@ -288,13 +303,17 @@ class Service(Queries):
         terms = Terms(
             waiting.requested_by, override=waiting.override, waited=waiting.id, approved_by=waiting.approved_by
         )
+        # Locked, or frozen, since it was asked for: then it waits on, and costs nothing.
+        self._closures.refuse(waiting.ask.deployment, waiting.spec.environment, terms)
         self._begin(await self._preparation.of(waiting.ask), waiting.ask.kind, terms)
 
     def _begin(self, prepared: Prepared, kind: RolloutKind, terms: Terms) -> Rollout:
-        source = prepared.source
+        spec, source = prepared.spec, prepared.source
         if source is not None:
             self._preparation.expect_unchanged(source)
-        rollout = self._runner.open(prepared.spec, kind, terms, strategy=prepared.strategy, runs=prepared.runs)
+        with self._world.store.transaction():
+            rollout = self._runner.open(spec, kind, terms, strategy=prepared.strategy, runs=prepared.runs)
+            self._closures.pass_over(spec.name, spec.environment, terms, rollout.id)
         self._runner.own(rollout, prepared.scan, source)
         return rollout
 

@@ -58,6 +58,7 @@ def read_status(world: World, name: str) -> Status:
         events=events,
         open_rollout=open_rollout,
         queue=queue,
+        lock=store.lock_on(name, deployment.environment),
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from longshore.errors import PreconditionFailed
-from longshore.model import Deployment
+from longshore.errors import Forbidden, PreconditionFailed
+from longshore.model import Deployment, Role
 
 #: refuse (409) | wait for its turn | abort it, cancel what waits, and go on
 OnConflict = Literal["reject", "queue", "supersede"]
@@ -28,6 +28,9 @@ class Terms:
     #: shown as `requested_by`
     caller: str
     once: Once | None = None
+    #: what the caller's token may: changes of these environments (None: all), and whether what takes an admin
+    environments: tuple[str, ...] | None = None
+    role: Role = Role.admin
     #: the deployment has to be at this one (If-Match); None: at any
     revision: int | None = None
     #: nothing may serve under this name yet (If-None-Match: *)
@@ -42,11 +45,22 @@ class Terms:
     waited: str | None = None
     approved_by: str | None = None
 
+    def may_change(self, environment: str) -> None:
+        """Raise Forbidden where the caller's token is for other environments."""
+        if self.environments is not None and environment not in self.environments:
+            raise Forbidden(
+                f"{self.caller} may change {' and '.join(self.environments)}, and this is in {environment}.",
+                cause=f"the token {self.caller} is not for {environment}",
+            )
+
     def hold_for(self, name: str, deployment: Deployment | None) -> None:
-        """Raise PreconditionFailed where the deployment is not what the caller took it for.
+        """Raise PreconditionFailed where the deployment is not what the caller took it for, Forbidden where it is not
+        the caller's to change.
 
         Asked inside the transaction that writes the change, so that of two requests at one revision one is refused.
         """
+        if deployment is not None:
+            self.may_change(deployment.environment)
         present = deployment.revision if deployment is not None else 0
         if self.absent and deployment is not None and deployment.current_version is not None:
             raise PreconditionFailed(

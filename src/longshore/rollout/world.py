@@ -19,7 +19,7 @@ from longshore.files import WorkingDirectory
 from longshore.fleet import Fleet, base_environment
 from longshore.health.board import Board
 from longshore.health.readiness import Readiness
-from longshore.model import Health, Spec
+from longshore.model import Health, Rollout, RolloutStatus, Spec
 from longshore.ports import PortRange
 from longshore.routers.base import Router
 from longshore.store import Store
@@ -58,6 +58,9 @@ class World:
     wake_monitor: Callable[[], None] = field(default=lambda: None)
     #: set by the runner: goes on with what is open and nobody is at
     pick_up: Callable[[], None] = field(default=lambda: None)
+    #: set by the app: writes down for webhooks that the rollout has become as it is, and which status it had before
+    #: (None: none), in the transaction that made it so
+    tell: Callable[[Rollout, RolloutStatus | None], None] = field(default=lambda rollout, before: None)
     #: set by the queue: begins what waits for this deployment (None: for any), where nothing is in progress
     look_at_queue: Callable[[str | None], None] = field(default=lambda _: None)
     #: by name, for as long as somebody holds or waits for it: names come and go

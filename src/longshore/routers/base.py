@@ -66,6 +66,8 @@ class Figures:
     connect_failures: int
     latency_ms: Mapping[float, int]
     answers_3xx: int = 0
+    #: of `requests`, those that the other pool answered, as nobody here could
+    taken_over: int = 0
 
 
 class Router(Protocol):

@@ -77,4 +77,6 @@ class Deployments(Base):
 
     def delete_deployment(self, name: str) -> None:
         """With everything that is stored about it."""
-        self._write(name, "DELETE FROM deployments WHERE name = :name", name=name)
+        with self.db.transaction():
+            self.db.write("DELETE FROM locks WHERE scope = 'deployment' AND name = :name", {"name": name})
+            self._write(name, "DELETE FROM deployments WHERE name = :name", name=name)

@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from longshore.clock import Clock
+from longshore.store.access import Access
+from longshore.store.deliveries import Deliveries
 from longshore.store.deployments import Deployments
 from longshore.store.events import Events
 from longshore.store.idempotency import Idempotency
@@ -21,7 +23,7 @@ from longshore.store.sqlite import Database, WriteHook
 from longshore.store.waiting import WaitingList
 
 
-class Store(Deployments, Releases, Instances, Rollouts, Journal, Events, Idempotency, WaitingList):
+class Store(Deployments, Releases, Instances, Rollouts, Journal, Events, Idempotency, WaitingList, Deliveries, Access):
     """Open one with a path; the manager then calls take_over() before it writes."""
 
     def __init__(self, path: Path, clock: Clock, on_write: WriteHook | None = None) -> None:

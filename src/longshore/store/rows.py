@@ -7,18 +7,23 @@ import sqlite3
 
 from longshore.model import (
     Ask,
+    Delivery,
+    DeliveryState,
     Deployment,
     Event,
     Instance,
     InstanceState,
+    Lock,
     Progress,
     Release,
     ReleaseState,
+    Role,
     Rollout,
     RolloutKind,
     RolloutStatus,
     StepRecord,
     StepStatus,
+    Token,
     Waiting,
     WaitingFor,
 )
@@ -120,6 +125,40 @@ def waiting(row: sqlite3.Row) -> Waiting:
         ended_at=row["ended_at"],
         message=row["message"],
     )
+
+
+def delivery(row: sqlite3.Row) -> Delivery:
+    return Delivery(
+        id=row["id"],
+        webhook=row["webhook"],
+        event=row["event"],
+        deployment=row["deployment"],
+        body=row["body"],
+        state=DeliveryState(row["state"]),
+        created_at=row["created_at"],
+        next_at=row["next_at"],
+        attempts=row["attempts"],
+        ended_at=row["ended_at"],
+        answer=row["answer"],
+    )
+
+
+def token(row: sqlite3.Row) -> Token:
+    return Token(
+        name=row["name"],
+        sha256=row["sha256"],
+        role=Role(row["role"]),
+        environments=None if row["environments"] is None else tuple(json.loads(row["environments"])),
+        created_by=row["created_by"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        last_used_at=row["last_used_at"],
+        revoked_at=row["revoked_at"],
+    )
+
+
+def lock(row: sqlite3.Row) -> Lock:
+    return Lock(row["scope"], row["name"], row["holder"], row["message"], row["since"], row["expires_at"])
 
 
 def step_record(row: sqlite3.Row) -> StepRecord:

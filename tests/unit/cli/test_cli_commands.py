@@ -23,6 +23,11 @@ from support.fake_manager import (
 
 LOCATION = {"Location": f"{ROOT}/shop/rollouts/r-2"}
 DEPLOY = ("deploy", "--name", "shop", "--version", "1.1", "--artifact", "/x")
+WEBHOOK = {"name": "chat", "host": "http://chat.example", "events": ["rollout.failed"], "environments": [], "dead": 1}
+DELIVERY = {
+    "id": "msg_1", "webhook": "chat", "event": "rollout.failed", "deployment": "shop", "state": "delivered",
+    "created_at": TIME, "next_at": None, "ended_at": TIME, "attempts": 1, "answer": "200 OK", "body": "{}",
+}  # fmt: skip
 RELEASE = {"version": "1.0", "sha256": "ab" * 32, "size_bytes": 2048, "created_at": TIME, "healthy_at": TIME}
 CHECK = {"name": "shop-1-1", "status": "unhealthy", "message": "refused", "duration": "1ms", "last_run": TIME}
 HEALTH = {
@@ -54,6 +59,11 @@ SIMPLE = {
     ("pin", "shop", "1.0"): ("POST", "/shop/releases/1.0/pin", RELEASE | {"state": "kept", "pinned": True}),
     ("unpin", "shop", "1.0"): ("POST", "/shop/releases/1.0/unpin", RELEASE | {"state": "kept", "pinned": False}),
     ("prune", "shop"): ("POST", "/shop/prune", {"removed": ["1.0", "0.9"], "freed_bytes": 4096}),
+    ("webhooks",): ("GET", "/api/v1/webhooks", {"webhooks": [WEBHOOK]}),
+    ("webhooks", "deliveries", "chat"): (
+        "GET", "/api/v1/webhooks/chat/deliveries", {"deliveries": [DELIVERY], "total": 1, "limit": 50, "offset": 0}
+    ),
+    ("webhooks", "test", "chat"): ("POST", "/api/v1/webhooks/chat/test", DELIVERY),
     ("delete", "shop", "--yes"): ("DELETE", "/shop", {"message": "shop is gone"}),
 }
 

@@ -9,8 +9,8 @@ from support.fake_manager import TIME, Answer, envelope, rollout, status
 RELEASE = {"version": "1.0", "state": "kept", "sha256": "ab" * 32, "size_bytes": 2048, "created_at": TIME}
 #: commands that change a deployment
 CHANGING = [
-    "deploy", "pause", "resume", "promote", "abort", "approve", "rollback", "restart", "scale", "configure", "stop", "start",
-    "delete", "pin", "unpin", "prune",
+    "deploy", "pause", "resume", "promote", "abort", "approve", "rollback", "restart", "scale", "configure", "stop",
+    "start", "delete", "pin", "unpin", "prune",
 ]  # fmt: skip
 
 

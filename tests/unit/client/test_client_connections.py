@@ -156,6 +156,17 @@ def test_leaving_a_watch_early_closes_its_connection(manager):
             break
 
 
+async def test_a_connection_that_breaks_as_it_is_made_is_none(manager, monkeypatch):
+    async with AsyncLongshore(manager.url, "secret", patience=0.0) as client:
+
+        async def without_a_socket(*_, **__):
+            raise AttributeError("'NoneType' object has no attribute 'getpeername'")
+
+        monkeypatch.setattr(client._carrier._http, "request", without_a_socket)
+        with pytest.raises(ManagerUnreachable, match="broke as it was made"):
+            await client.get("shop")
+
+
 async def test_cancelling_a_wait_ends_it(manager):
     manager.on("POST", "", Answer(202, rollout("running"), LOCATION))
     manager.on("GET", "/shop/rollouts/r-2", Answer(body=rollout("running")))

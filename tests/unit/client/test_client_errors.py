@@ -30,7 +30,7 @@ def test_a_code_from_the_future_is_still_an_api_error():
 
 
 def public(cls):
-    return {name: member for name, member in vars(cls).items() if inspect.isfunction(member) and name[0] != "_"}
+    return {name: member for name, member in inspect.getmembers(cls, inspect.isfunction) if name[0] != "_"}
 
 
 def test_both_clients_have_the_same_methods():

@@ -7,10 +7,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from longshore.drivers.listeners import listeners, stranger
+from longshore.drivers.listeners import listeners, listening_rows, stranger
 
 CHILD = """
 import socket, sys, time
@@ -91,3 +92,11 @@ def test_who_listens_on_another_address_alone_is_not_met() -> None:
         assert listeners(child.port) == []
     finally:
         child.end()
+
+
+def test_what_waits_out_its_end_behind_the_listeners_is_not_read(tmp_path: Path) -> None:
+    row = "   {n}: 0100007F:1F90 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 {n} 1 0\n"
+    table = tmp_path / "tcp"
+    table.write_text("  sl  local_address\n" + row.format(n=1, state="0A") + row.format(n=2, state="06") + "torn")
+    assert [rows[9] for rows in listening_rows(table)] == [b"1"]
+    assert list(listening_rows(tmp_path / "tcp6")) == []

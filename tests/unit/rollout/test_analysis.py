@@ -64,6 +64,25 @@ def test_what_a_retry_hid_from_the_client_counts_once(retries: int, connects: in
 
 
 @pytest.mark.parametrize(
+    ("taken_over", "expected"),
+    [
+        (60, Window(40, 2, 0, 3, 60)),
+        (99, Window(1, 1, 0, 1, 99)),
+        (103, Window(0, 0, 0, 0, 103)),
+    ],
+)
+def test_what_the_other_pool_answered_is_a_failure_that_was_hidden_and_no_answer(
+    taken_over: int, expected: Window
+) -> None:
+    after = replace(BEFORE, requests=BEFORE.requests + 100, errors_5xx=BEFORE.errors_5xx + 2)
+    after = replace(after, answers_3xx=after.answers_3xx + 3, retries=after.retries + 20, taken_over=taken_over)
+    found = window(BEFORE, after)
+    assert found is not None
+    assert replace(found, latency_ms={}) == expected
+    assert found.failures <= found.tries
+
+
+@pytest.mark.parametrize(
     "after",
     [
         None,
@@ -258,7 +277,7 @@ def test_a_judgement_says_the_numbers_it_rests_on() -> None:
     reason = judged(figures(1000, 10, errors_4xx=30), figures(100, 40, inf, retries=0, answers_3xx=20)).reason
     assert "fails more often than allowed and answers 3xx more often than allowed and has a higher p50" in reason
     assert (
-        "candidate 100 requests, 40.0 % failed (5xx 40.0 %, hidden by retries 0.0 %), 4xx 0.0 %, 3xx 20.0 %" in reason
+        "candidate 100 requests, 40.0 % failed (5xx 40.0 %, hidden from clients 0.0 %), 4xx 0.0 %, 3xx 20.0 %" in reason
     )
     assert "p50/p95/p99 ≤ ∞/∞/∞ ms; stable 1000 requests, 1.0 % failed" in reason
 

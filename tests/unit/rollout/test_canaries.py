@@ -192,7 +192,7 @@ async def test_a_verdict_stands_with_its_numbers_in_step_history_and_progress(sh
     store = shop.lab.store
     (step,) = [record for record in store.journal(rollout.id) if record.name == WATCHED]
     told = [progress.message for progress in store.progress(rollout.id, 0) if progress.step == WATCHED]
-    assert "requests, 0.0 % failed (5xx 0.0 %, hidden by retries 0.0 %), 4xx 0.0 %, 3xx" in step.message
+    assert "requests, 0.0 % failed (5xx 0.0 %, hidden from clients 0.0 %), 4xx 0.0 %, 3xx" in step.message
     assert step.message.startswith("passed: candidate ")
     assert f"info: {WATCHED}: {step.message}" in shop.events()
     assert any(message.startswith("so far passed: candidate ") for message in told)

@@ -224,6 +224,6 @@ def _told(of: Window) -> str:
     shown = "/".join("?" if point is None else "∞" if point == inf else f"{point:g}" for point in points)
     return (
         f"{of.requests} requests, {of.percent(of.failures):.1f} % failed "
-        f"(5xx {of.percent(of.errors_5xx):.1f} %, hidden by retries {of.percent(of.hidden):.1f} %), "
+        f"(5xx {of.percent(of.errors_5xx):.1f} %, hidden from clients {of.percent(of.hidden):.1f} %), "
         f"4xx {of.percent(of.errors_4xx):.1f} %, 3xx {of.percent(of.answers_3xx):.1f} %, p50/p95/p99 ≤ {shown} ms"
     )

@@ -17,7 +17,7 @@ class Window:
     errors_5xx: int = 0
     errors_4xx: int = 0
     answers_3xx: int = 0
-    #: tries that failed and were hidden from the client by a retry
+    #: tries that failed and were hidden from the client by a retry, or by the other pool, which answered instead
     hidden: int = 0
     #: upper bound of a bucket (inf for the last) → its own count
     latency_ms: Mapping[float, int] = field(default_factory=dict)
@@ -54,17 +54,16 @@ def window(before: Figures | None, after: Figures | None) -> Window | None:
     if before is None or after is None or before.epoch != after.epoch:
         return None
     latency = {bound: n - before.latency_ms.get(bound, 0) for bound, n in after.latency_ms.items()}
-    requests = after.requests - before.requests
-    # A failed connect leads to a retry, so the larger of the two is taken, not their sum.
-    hidden = max(after.retries - before.retries, after.connect_failures - before.connect_failures)
-    counts = (
-        requests,
-        after.errors_5xx - before.errors_5xx,
-        after.errors_4xx - before.errors_4xx,
-        after.answers_3xx - before.answers_3xx,
-        hidden,
-    )
-    return None if min(*counts, *latency.values()) < 0 else Window(*counts, latency)
+    requests, taken_over = after.requests - before.requests, after.taken_over - before.taken_over
+    # A failed connect leads to a retry, and that to the other pool, so the largest of them is taken, not their sum.
+    failed = (after.retries - before.retries, after.connect_failures - before.connect_failures, taken_over)
+    errors_5xx, errors_4xx = after.errors_5xx - before.errors_5xx, after.errors_4xx - before.errors_4xx
+    answers_3xx = after.answers_3xx - before.answers_3xx
+    if min(requests, errors_5xx, errors_4xx, answers_3xx, *failed, *latency.values()) < 0:
+        return None
+    # What the other pool answered is no answer of this one, whatever it was. The two counters are read a moment apart.
+    own = max(0, requests - taken_over)
+    return Window(own, min(errors_5xx, own), min(errors_4xx, own), min(answers_3xx, own), max(failed), latency)
 
 
 def quantile(latency_ms: Mapping[float, int], q: float) -> float | None:

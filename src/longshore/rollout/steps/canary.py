@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from longshore.concurrency import beside
 from longshore.durations import format_duration
 from longshore.errors import HealthCheckFailed
 from longshore.model import RolloutStatus, Spec
@@ -13,6 +14,7 @@ from longshore.rollout.analysis.judge import Judgement, Verdict
 from longshore.rollout.analysis.panel import Panel
 from longshore.rollout.plan import Context, Step
 from longshore.rollout.steps.hooks import end_commands, run_command, variables_of
+from longshore.rollout.tending import keep_serving
 
 #: seconds between two looks at the figures: a bad candidate is found within about that, and reading costs 20-30 ms
 LOOK_EVERY_S = 1.0
@@ -62,6 +64,13 @@ class WatchCanary(Step):
         return self.pause + spec.progress_deadline + max((c.timeout for c in spec.canary.analysis.checks), default=0.0)
 
     async def run(self, context: Context) -> str:
+        async with beside(keep_serving(context.world, context.name)):
+            return await self._watch(context)
+
+    async def undo(self, context: Context) -> str:
+        return await end_commands(context) if self.commands else ""
+
+    async def _watch(self, context: Context) -> str:
         again = context.rollout.status is RolloutStatus.paused
         if again and self.commands:
             await end_commands(context)
@@ -85,9 +94,6 @@ class WatchCanary(Step):
         finally:
             promoted.cancel()
             await watch.close()
-
-    async def undo(self, context: Context) -> str:
-        return await end_commands(context) if self.commands else ""
 
     async def _inconclusive(self, context: Context, watch: _Watch) -> str:
         reason = watch.judgement().reason

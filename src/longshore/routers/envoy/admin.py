@@ -76,6 +76,18 @@ class Admin:
         answer = await self.get_json(f"/clusters?format=json{query}")
         return {str(c["name"]): _hosts(c.get("host_statuses", [])) for c in answer.get("cluster_statuses", [])}
 
+    async def answered_on_standby(self, cluster: str) -> int:
+        """Requests of a cluster that its hosts of priority 1 answered; begins at 0 whenever the cluster changes."""
+        answer = await self.get_json(f"/clusters?format=json&filter={quote(f'^{re.escape(cluster)}$')}")
+        hosts = [host for c in answer.get("cluster_statuses", []) for host in c.get("host_statuses", [])]
+        return sum(
+            int(stat.get("value", 0))
+            for host in hosts
+            if host.get("priority")
+            for stat in host.get("stats", [])
+            if stat["name"] in ("rq_success", "rq_error")
+        )
+
     async def listeners(self) -> frozenset[str]:
         """Names of the listeners that listen."""
         answer = await self.get_json("/listeners?format=json")

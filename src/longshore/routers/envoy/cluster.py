@@ -22,6 +22,8 @@ class Cluster:
     health_path: str | None
     #: marks the change that made it what it is; Envoy's histograms begin anew with every change of a cluster
     since: str
+    #: sorted, none of `targets`: the other pool's, asked only while none of `targets` can answer
+    standby: tuple[Target, ...] = ()
 
     @property
     def name(self) -> str:
@@ -45,27 +47,43 @@ class Cluster:
             return self
         if self.holding:
             return after
-        both = tuple(sorted({*self.targets, *after.targets}))
-        if both == after.targets:
-            return after
-        return self if both == self.targets else replace(after, targets=both, since=f"{after.since}+")
+        targets = _sorted({*self.targets, *after.targets})
+        standby = _sorted({*self.standby, *after.standby}.difference(targets))
+        for each in (after, self):
+            if (each.targets, each.standby) == (targets, standby):
+                return each
+        return replace(after, targets=targets, standby=standby, since=f"{after.since}+")
 
-    def changed_to(self, targets: Iterable[Target], health_path: str | None, stamp: str) -> Cluster:
+    def changed_to(
+        self, targets: Iterable[Target], health_path: str | None, stamp: str, standby: Iterable[Target] = ()
+    ) -> Cluster:
         """With these targets; marked with `stamp`, if that is any change."""
-        after = replace(self, targets=tuple(sorted(set(targets))), health_path=health_path)
+        own = frozenset(targets)
+        after = replace(self, targets=_sorted(own), health_path=health_path, standby=_sorted(frozenset(standby) - own))
         return self if after == self else replace(after, since=stamp)
 
     @classmethod
     def read(cls, resource: Mapping[str, Any]) -> Cluster:
         """The inverse of resources.cluster()."""
         deployment, _, pool = str(resource["name"]).rpartition(".")
-        endpoints = [e["endpoint"] for e in resource["load_assignment"]["endpoints"][0]["lb_endpoints"]]
-        addresses = [e["address"]["socket_address"] for e in endpoints if "health_check_config" not in e]
+        by_priority = [_addresses(each) for each in resource["load_assignment"]["endpoints"]]
         check = resource["health_checks"][0].get("http_health_check")
         return cls(
             deployment=deployment,
             pool=pool,
-            targets=tuple(sorted(Target(str(a["address"]), int(a["port_value"])) for a in addresses)),
+            targets=by_priority[0],
             health_path=str(check["path"]) if check else None,
             since=str(resource["metadata"]["filter_metadata"]["longshore"]["since"]),
+            standby=by_priority[1] if len(by_priority) > 1 else (),
         )
+
+
+def _sorted(targets: Iterable[Target]) -> tuple[Target, ...]:
+    return tuple(sorted(frozenset(targets)))
+
+
+def _addresses(locality: Mapping[str, Any]) -> tuple[Target, ...]:
+    """Without the placeholder."""
+    endpoints = [each["endpoint"] for each in locality["lb_endpoints"]]
+    found = [e["address"]["socket_address"] for e in endpoints if "health_check_config" not in e]
+    return _sorted(Target(str(a["address"]), int(a["port_value"])) for a in found)

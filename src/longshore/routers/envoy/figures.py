@@ -11,6 +11,7 @@ from urllib.parse import quote
 from longshore.clock import Clock
 from longshore.routers.base import Figures
 from longshore.routers.envoy.admin import Admin
+from longshore.routers.envoy.cluster import Cluster
 from longshore.routers.envoy.resources import UNBOUNDED_MS
 
 #: A reply's histograms are the merge that the query before it made, so the second of two readings counts. With a
@@ -19,16 +20,17 @@ MERGE_S = 0.02
 _WANTED = r"(upstream_rq_(3xx|4xx|5xx|completed|retry|time)|upstream_cx_connect_fail)$"
 
 
-async def read_figures(admin: Admin, clock: Clock, stat_name: str, epoch: str) -> Figures:
+async def read_figures(admin: Admin, clock: Clock, cluster: Cluster, epoch: str) -> Figures:
     """Two readings 20 ms apart, the second one counts. Raises AdminUnavailable."""
-    pattern = quote(rf"^cluster\.{re.escape(stat_name)}\.{_WANTED}")
+    pattern = quote(rf"^cluster\.{re.escape(cluster.stat_name)}\.{_WANTED}")
     path = f"/stats?format=json&histogram_buckets=disjoint&filter={pattern}"
     await admin.get(path)
     await clock.sleep(MERGE_S)
-    return parse_figures(await admin.get_json(path), f"cluster.{stat_name}.", epoch)
+    taken_over = await admin.answered_on_standby(cluster.name) if cluster.standby else 0
+    return parse_figures(await admin.get_json(path), f"cluster.{cluster.stat_name}.", epoch, taken_over)
 
 
-def parse_figures(answer: Mapping[str, Any], prefix: str, epoch: str) -> Figures:
+def parse_figures(answer: Mapping[str, Any], prefix: str, epoch: str, taken_over: int = 0) -> Figures:
     """Envoy's JSON as Figures. A counter that is not listed was never counted: 0."""
     counters: dict[str, int] = {}
     latency: dict[float, int] = {}
@@ -47,6 +49,7 @@ def parse_figures(answer: Mapping[str, Any], prefix: str, epoch: str) -> Figures
         connect_failures=counters.get("upstream_cx_connect_fail", 0),
         latency_ms=latency,
         answers_3xx=counters.get("upstream_rq_3xx", 0),
+        taken_over=taken_over,
     )
 
 

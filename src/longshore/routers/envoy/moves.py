@@ -52,7 +52,7 @@ def plan_move(name: str, traffic: Traffic, before: Mapping[str, Cluster], aliase
     after: dict[str, Cluster] = {}
     for pool in (traffic.stable, traffic.candidate):
         if pool is not None and (pool.targets or pool.id == held_pool(traffic)):
-            cluster = _cluster(name, pool, before, stamp)
+            cluster = _cluster(name, pool, standby_of(pool, traffic), before, stamp)
             after[cluster.name] = cluster
     fed = {n: _fed(c, traffic, stamp) for n, c in before.items() if n not in after}
     union = {**after, **fed}
@@ -65,6 +65,17 @@ def plan_move(name: str, traffic: Traffic, before: Mapping[str, Cluster], aliase
             # Routes lead here until they shift: fed now, it would mix old and new before the time.
             union[n] = there
     return Move(name=name, before=dict(before), union=union, after=after, aliases=fed)
+
+
+def standby_of(pool: TargetPool, traffic: Traffic) -> tuple[Target, ...]:
+    """The other pool's targets: they answer while none of the pool's own does, once the candidate gets requests at all.
+
+    At weight 0 it is only known: not yet trusted, or a set that is kept warm. A pool without targets has no share that
+    anybody could take over, and one that holds has to go on holding.
+    """
+    if traffic.stable is None or traffic.candidate is None or not traffic.weight or not pool.targets:
+        return ()
+    return (traffic.candidate if pool is traffic.stable else traffic.stable).targets
 
 
 def check(name: str, traffic: Traffic) -> None:
@@ -86,11 +97,11 @@ def check(name: str, traffic: Traffic) -> None:
 # ------------------------------------------------------------------------------------------------------- private
 
 
-def _cluster(name: str, pool: TargetPool, before: Mapping[str, Cluster], stamp: str) -> Cluster:
-    there = before.get(cluster_name(name, pool.id))
-    if there is not None:
-        return there.changed_to(pool.targets, pool.health_path, stamp)
-    return Cluster(name, pool.id, tuple(sorted(set(pool.targets))), pool.health_path, stamp)
+def _cluster(
+    name: str, pool: TargetPool, standby: tuple[Target, ...], before: Mapping[str, Cluster], stamp: str
+) -> Cluster:
+    there = before.get(cluster_name(name, pool.id)) or Cluster(name, pool.id, (), None, stamp)
+    return there.changed_to(pool.targets, pool.health_path, stamp, standby)
 
 
 def _fed(alias: Cluster, traffic: Traffic, stamp: str) -> Cluster:

@@ -165,7 +165,7 @@ class EnvoyRouter:
         # Read before the counters: if Envoy is started anew in between, the epoch is too old rather than too new.
         epoch = f"{self._process.identity}.{cluster.since}"
         try:
-            return await read_figures(self._admin, self._clock, cluster.stat_name, epoch)
+            return await read_figures(self._admin, self._clock, cluster, epoch)
         except AdminUnavailable:
             return None
 

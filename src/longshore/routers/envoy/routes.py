@@ -13,6 +13,8 @@ CANARY_HEADER = "x-canary"
 #: 64 MiB of a held request's body are kept, so that it can be sent once there is somebody to send it to.
 HELD_BODY_BYTES = 64 * 1024**2
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+#: of the four tries that a request has
+TRIES_IN_POOL = 2
 _NOTHING_SENT = "connect-failure,refused-stream,reset-before-request"
 
 
@@ -92,12 +94,19 @@ def _split(name: str, shares: dict[str, int], sticky: bool) -> Json:
 
 
 def _policy(retry_on: str) -> Json:
-    previous = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+    retry = "type.googleapis.com/envoy.extensions.retry."
+    hosts = {"@type": f"{retry}host.previous_hosts.v3.PreviousHostsPredicate"}
+    # A pool's own targets are tried twice, then those on standby: before a health check has found all of it dead, too.
+    pools = {
+        "@type": f"{retry}priority.previous_priorities.v3.PreviousPrioritiesConfig",
+        "update_frequency": TRIES_IN_POOL,
+    }
     return {
         "retry_on": retry_on,
         "num_retries": 3,
         "host_selection_retry_max_attempts": 5,
-        "retry_host_predicate": [{"name": "prev", "typed_config": {"@type": previous}}],
+        "retry_host_predicate": [{"name": "prev", "typed_config": hosts}],
+        "retry_priority": {"name": "standby", "typed_config": pools},
         "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
     }
 

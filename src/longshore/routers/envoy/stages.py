@@ -225,7 +225,7 @@ def difference(
     for name, each in sorted(wanted.items()):
         if name not in found:
             return f"cluster {name} is still being checked for the first time"
-        hosts = frozenset(each.targets or (PLACEHOLDER,))
+        hosts = frozenset((*(each.targets or (PLACEHOLDER,)), *each.standby))
         if found[name].all != hosts:
             return f"cluster {name} has {_listed(found[name].all)}, not yet {_listed(hosts)}"
         ill = found[name].unhealthy & healthy.get(name, frozenset())

@@ -124,3 +124,59 @@ def test_in_no_transition_does_a_routed_pool_lack_a_target() -> None:
 def test_what_envoy_would_refuse_is_refused_with_words_that_help(traffic: Traffic, words: str) -> None:
     with pytest.raises(RouterError, match=words):
         check("shop", traffic)
+
+
+def standby(clusters: object) -> dict[str, tuple[Target, ...]]:
+    assert isinstance(clusters, dict)
+    return {name.rpartition(".")[2]: each.standby for name, each in clusters.items()}
+
+
+def test_two_pools_that_share_the_traffic_are_each_others_standby() -> None:
+    move = plan_move("shop", Traffic(80, pool(A, T1, T3), pool(B, T2), 5), there(cluster(A, T1, T3)), (), "2")
+    assert standby(move.union) == standby(move.kept) == {A: (T2,), B: (T1, T3)}
+
+
+@pytest.mark.parametrize(
+    "traffic",
+    [
+        Traffic(80, pool(A, T1), pool(B, T2), 0),
+        Traffic(80, pool(A, T1)),
+        Traffic(80, pool(A, T1), pool(B), 50),
+        Traffic(80, pool(A), pool(B, T2), 50, hold=9),
+        Traffic(80, pool(A), hold=9),
+    ],
+    ids=["only warm", "one pool", "an empty candidate", "a hold beside a candidate", "a hold"],
+)
+def test_nobody_stands_by_for_a_pool_that_has_no_share_or_that_holds(traffic: Traffic) -> None:
+    assert set(standby(plan_move("shop", traffic, {}, (), "2").kept).values()) == {()}
+
+
+def test_a_target_that_leaves_a_pool_stands_by_for_the_other_until_the_move_is_done() -> None:
+    before = plan_move("shop", Traffic(80, pool(A, T1, T2), pool(B, T3), 50), {}, (), "1").kept
+    move = plan_move("shop", Traffic(80, pool(A, T1), pool(B, T3), 50), before, (), "2")
+    assert standby(move.union) == {A: (T3,), B: (T1, T2)}
+    assert standby(move.kept) == {A: (T3,), B: (T1,)}
+
+
+def test_a_target_that_changes_pools_is_never_its_own_standby() -> None:
+    before = plan_move("shop", Traffic(80, pool(A, T1, T2), pool(B, T3), 50), {}, (), "1").kept
+    move = plan_move("shop", Traffic(80, pool(A, T1), pool(B, T2, T3), 50), before, (), "2")
+    for each in (*move.union.values(), *move.kept.values()):
+        assert not set(each.targets) & set(each.standby), each
+
+
+def test_what_lingers_without_traffic_has_no_standby() -> None:
+    before = plan_move("shop", Traffic(80, pool(A, T1), pool(B, T2), 50), {}, (), "1").kept
+    move = plan_move("shop", Traffic(80, pool(B, T2)), before, (), "2")
+    assert (targets(move.kept), standby(move.kept)) == ({A: (T2,), B: (T2,)}, {A: (), B: ()})
+
+
+def test_a_move_to_what_is_there_changes_nothing() -> None:
+    shared = Traffic(80, pool(A, T1), pool(B, T2), 50)
+    before = plan_move("shop", shared, {}, (), "1").kept
+    assert plan_move("shop", shared, before, (), "2").kept == before
+
+
+def test_every_cluster_that_is_new_is_marked() -> None:
+    for held in (Traffic(80, TargetPool(A, ()), hold=9), Traffic(80, TargetPool(A, (T1,)))):
+        assert plan_move("shop", held, {}, (), "7").kept["shop.aaaaaaa1"].since == "7"

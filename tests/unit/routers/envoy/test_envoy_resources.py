@@ -127,9 +127,10 @@ def test_the_placeholder_is_not_checked() -> None:
     assert '"port_value": 1}' in text
 
 
+@pytest.mark.parametrize("standby", [(), (Target("127.0.0.1", 20009),)], ids=["alone", "with-standby"])
 @pytest.mark.parametrize("pool", [A, B, EMPTY], ids=["http", "tcp", "holding"])
-def test_a_cluster_is_read_back_as_it_was_written(pool: TargetPool) -> None:
-    before = Cluster("my-shop", pool.id, pool.targets, pool.health_path, "17")
+def test_a_cluster_is_read_back_as_it_was_written(pool: TargetPool, standby: tuple[Target, ...]) -> None:
+    before = Cluster("my-shop", pool.id, pool.targets, pool.health_path, "17", standby)
     assert Cluster.read(json.loads(json.dumps(cluster(before)))) == before
 
 
