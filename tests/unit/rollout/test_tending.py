@@ -8,6 +8,7 @@ import pytest
 
 from longshore.drivers.base import DriverError
 from longshore.model import CanaryStep, Rollout, RolloutStatus
+from longshore.rollout.terms import Terms
 from longshore.routers.base import RouterError
 from support.shop import Shop, until
 
@@ -46,7 +47,7 @@ async def test_an_instance_that_serves_beside_a_canary_is_started_again(shop: Sh
     await until_started_again(shop, "shop-1-0")
     assert shop.last().status is RolloutStatus.paused
     assert shop.lab.store.instance("shop-1-0").restarts == 1  # type: ignore[union-attr]
-    await shop.lab.service.promote("shop", rollout.id, caller="ana")
+    await shop.lab.service.promote("shop", rollout.id, terms=Terms("ana"))
     assert (await shop.outcome(rollout)).status is RolloutStatus.succeeded
     assert shop.lab.assert_settled(replicas=2) == "2.0"
 
@@ -57,18 +58,18 @@ async def test_each_time_it_ends_it_is_started_again(shop: Shop) -> None:
         shop.driver_world.kill("shop-1-1")
         await until_started_again(shop, "shop-1-1", times)
     assert "(restart 3)" in told(shop)[-1]
-    await shop.lab.service.abort("shop", rollout.id, caller="ana")
+    await shop.lab.service.abort("shop", rollout.id, terms=Terms("ana"))
     assert shop.lab.assert_settled(replicas=2) == "1.0"
 
 
 async def test_an_instance_that_serves_while_any_rollout_is_paused_is_started_again(shop: Shop) -> None:
     await shop.deployed("1.0", strategy="rolling")
     rollout = await shop.begin("2.0", strategy="blue-green")
-    await shop.lab.service.pause("shop", rollout.id, caller="ana")
+    await shop.lab.service.pause("shop", rollout.id, terms=Terms("ana"))
     await paused(shop)
     shop.driver_world.kill("shop-1-0")
     await until_started_again(shop, "shop-1-0")
-    await shop.lab.service.resume("shop", rollout.id, caller="ana")
+    await shop.lab.service.resume("shop", rollout.id, terms=Terms("ana"))
     assert (await shop.outcome(rollout)).status is RolloutStatus.succeeded
 
 
@@ -121,7 +122,7 @@ async def test_a_start_that_fails_is_told_and_tried_again(
 
 async def test_nothing_of_it_goes_on_when_the_rollout_does(shop: Shop) -> None:
     rollout = await waiting(shop)
-    await shop.lab.service.promote("shop", rollout.id, caller="ana")
+    await shop.lab.service.promote("shop", rollout.id, terms=Terms("ana"))
     assert (await shop.outcome(rollout)).status is RolloutStatus.succeeded
     for _ in range(20):
         await asyncio.sleep(0)
