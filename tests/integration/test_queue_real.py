@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from longshore.cli.root import cli
-from longshore.client import DeploymentAborted, DeploymentInProgress, Forbidden
+from longshore.client import AsyncLongshore, DeploymentAborted, DeploymentInProgress, Forbidden
 from longshore.client.results import Rollout
 from longshore.demo.stage import NAME
 from support.documents import blocks_of
@@ -86,7 +86,7 @@ async def test_what_waits_when_the_manager_is_killed_begins_with_the_next(site: 
     assert await site.settled() == "1.2"
 
 
-async def test_what_waits_for_an_approval_still_does_after_a_kill(site: Site) -> None:
+async def test_what_waits_for_an_approval_still_does_after_a_kill_and_begins_with_it(site: Site) -> None:
     asked = await site.client.deploy(site.spec("1.0", "rolling", environment="production"))
     assert (asked.status, asked.waiting_for) == ("queued", "approval")
     await site.kill()
@@ -96,8 +96,18 @@ async def test_what_waits_for_an_approval_still_does_after_a_kill(site: Site) ->
     with pytest.raises(Forbidden, match="somebody else"):
         await site.client.approve(NAME)
     assert site.launches() == []
-    assert (await site.client.abort(NAME, asked.id, reason="too late today")).status == "cancelled"
+    made = await site.client.create_token("ben", "deploy", environments=["production"])
+    async with AsyncLongshore(token=made.token, data_dir=site.data) as ben:
+        assert (await ben.approve(NAME, comment="seen")).approved_by == "ben"
+        over = await site.client.wait(NAME, asked.id, timeout=60)
+        assert (over.status, over.requested_by, over.approved_by) == ("succeeded", "admin", "ben")
+        again = await ben.restart(NAME, timeout=60)
+        assert again.waiting_for == "approval"
+        with pytest.raises(Forbidden, match="somebody else"):
+            await ben.approve(NAME, again.id)
+    assert (await site.client.abort(NAME, again.id, reason="not today")).status == "cancelled"
     assert (await site.client.get(NAME)).queue == ()
+    assert await site.settled() == "1.0"
 
 
 # ------------------------------------------------------------------------------------------------- the guide

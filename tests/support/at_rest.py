@@ -85,6 +85,8 @@ def stray_problems(lab: Living) -> Iterator[str]:
 def problems(lab: Living, name: str) -> list[str]:
     """What of one deployment is not as it is when all is at rest."""
     deployment = lab.store.deployment(name)
+    if queue := lab.store.waiting_of(name):
+        return [f"nothing of {name} is in progress, and this waits for its turn: {[each.id for each in queue]}"]
     waits = bool(lab.store.left_behind(name))
     if waits:
         state = lab.service.status(name).state

@@ -56,6 +56,8 @@ class Course(RuleBasedStateMachine):
         #: deployments of which something died or lied since all was at rest
         self.excused: set[str] = set()
         self._arranged: asyncio.Task[None] | None = None
+        #: what may wait for its turn and was accepted: its id → its deployment
+        self.asked: dict[str, str] = {}
         #: the next thing happens before all has come to rest
         self.hurried = False
         #: rollouts that are over, and were found to be in order
@@ -201,10 +203,13 @@ class Course(RuleBasedStateMachine):
         clock, store = self.machine.clock, self.lab.store
         until = clock.monotonic() + 2000.0
         while (rollout := store.rollout(id)) is not None and rollout.status.is_open:
-            if rollout.status is RolloutStatus.paused or self.watches_by_hand(rollout):
+            if self.is_parked(rollout):
                 return
             assert clock.monotonic() < until, f"it goes on and on: {rollout.status}, {store.journal(id)[-1]}"
             await clock.sleep(0.25)
+
+    def is_parked(self, rollout: Rollout) -> bool:
+        return rollout.status is RolloutStatus.paused or self.watches_by_hand(rollout)
 
     def watches_by_hand(self, rollout: Rollout) -> bool:
         records = self.lab.store.journal(rollout.id)

@@ -17,7 +17,7 @@ from longshore.errors import LongshoreError, SpecInvalid
 from longshore.model import CanaryStep, RolloutStatus
 from longshore.rollout.request import Request
 from longshore.rollout.strategies import STRATEGIES
-from longshore.rollout.terms import Terms
+from longshore.rollout.terms import OnConflict, Terms
 from support.at_rest import hook_problems, journal_problems, problems, stray_problems
 from support.course import JUMPS, NAMES, Course
 from support.living import FAILS
@@ -131,6 +131,39 @@ class History(Course):
         begin = lambda: self.lab.service.scale(name, replicas, terms=Terms("test"))  # noqa: E731
         self.disturbed_by(name, disturbance, at, begin, promise)
 
+    @rule(
+        verbs=st.lists(st.sampled_from(["restart", "scale"]), min_size=1, max_size=3),
+        on_conflict=st.sampled_from(["queue", "queue", "supersede"]),
+        replicas=st.integers(1, 4),
+        killed=st.booleans(),
+        at=MOMENTS,
+        name=NAME,
+    )
+    def several_at_once(
+        self, verbs: list[str], on_conflict: OnConflict, replicas: int, killed: bool, at: int, name: str = "shop"
+    ) -> None:
+        """They wait for their turns, or end each other."""
+        self.excuse(name)
+        if killed:
+            self.lab.in_moments(at, self.lab.die)
+        for verb in verbs:
+            if self.lab.dead:
+                break
+            numbers = (replicas,) if verb == "scale" else ()
+            terms = Terms("test", on_conflict=on_conflict)
+            try:
+                asked = self.do(self.lab.while_alive(getattr(self.lab.service, verb)(name, *numbers, terms=terms)))
+            except LongshoreError as error:
+                if error.status >= 500 and not self.lab.dead:
+                    raise
+                continue
+            if asked is not None:
+                self.asked[asked.id] = name
+        self.let_be(0.25)
+        self.hurried = not self.lab.dead and not killed
+        self.lab.at.clear()
+        self.revive_if_dead()
+
     @rule(killed=st.booleans(), at=st.integers(1, 60), name=NAME)
     def delete(self, killed: bool, at: int, name: str = "shop") -> None:
         if killed:
@@ -215,12 +248,19 @@ class History(Course):
         self.hurried = False
         assert not self.watch.broken, "\n".join(self.watch.broken)
         self.each_has_at_most_one_open_rollout()
+        self.what_was_asked_for_waits_or_has_begun_or_was_cancelled()
         self.journals_are_closed_and_hooks_ran_once()
         assert not self.complaints.found, "\n".join(self.complaints.found)
 
     def each_has_at_most_one_open_rollout(self) -> None:
         count = Counter(rollout.deployment for rollout in self.lab.store.open_rollouts())
         assert max(count.values(), default=0) <= 1
+
+    def what_was_asked_for_waits_or_has_begun_or_was_cancelled(self) -> None:
+        store = self.lab.store
+        self.asked = {id: name for id, name in self.asked.items() if store.deployment(name) is not None}
+        both = {id for id in self.asked if (store.rollout(id) is None) == (store.waiting(id) is None)}
+        assert not both, f"each is either a rollout or waits, or did: {both}"
 
     def journals_are_closed_and_hooks_ran_once(self) -> None:
         ran = Counter(self.hooks_run)
@@ -240,12 +280,16 @@ class History(Course):
         """Within a bound: only a rollout that waits for a person may keep it from that."""
 
         async def rest() -> list[str]:
-            for rollout in self.lab.store.open_rollouts():
-                await self.until_parked(rollout.id)
-            until = self.machine.clock.monotonic() + REST_S
-            while (wrong := self.problems()) and self.machine.clock.monotonic() < until:
+            ends = None
+            while True:
+                for rollout in self.lab.store.open_rollouts():
+                    await self.until_parked(rollout.id)
+                wrong, now = self.problems(), self.machine.clock.monotonic()
+                ends = ends or now + REST_S
+                moves = not all(self.is_parked(each) for each in self.lab.store.open_rollouts())
+                if not moves and (not wrong or now >= ends):
+                    return wrong
                 await self.machine.clock.sleep(0.5)
-            return wrong
 
         wrong = self.do(rest())
         assert not wrong, "\n".join(wrong)

@@ -174,6 +174,7 @@ class Living(Lab):
         await self.router.restore(traffic)
         await self.monitor.sweep()
         await self.runner.recover()
+        self.world.look_at_queue(None)
         self._watching = asyncio.create_task(self.monitor.run())
         self._keeping = asyncio.create_task(self._keep_the_router())
 
@@ -192,6 +193,7 @@ class Living(Lab):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+        await self.service.close()
         await self.runner.close()
         await self.bury()
 

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from longshore.client import AsyncLongshore, ClientError, DeploymentNotFound
+from longshore.client import AsyncLongshore, ClientError, DeploymentInProgress, DeploymentNotFound
 from longshore.demo.manager import Manager, ManagerFailed
 
 APP = Path(__file__).with_name("app.py")
@@ -92,20 +92,24 @@ class Stage:
 
     async def _delete_all(self) -> None:
         for row in [row async for row in self.client.list_all()]:
-            try:
-                await self._abort(row.name)
-                await self.client.delete(row.name, override="everything is taken down")
-            except DeploymentNotFound:
-                continue
+            while True:
+                try:
+                    await self._abort(row.name)
+                    # The reason is for an environment where changes need an approval.
+                    await self.client.delete(row.name, override="everything is taken down")
+                except DeploymentInProgress:
+                    continue  # what waited for its turn has begun
+                except DeploymentNotFound:
+                    pass
+                break
 
     async def _abort(self, name: str) -> None:
         """A deployment whose rollout is in progress cannot be deleted: have that undone first."""
-        page = await self.client.rollouts(name, limit=1)
-        if page.rollouts and not page.rollouts[0].is_over:
+        if (rollout := (await self.client.get(name)).rollout_id) is not None:
             # Past its commit a rollout is only finished, and says so.
             with suppress(ClientError):
-                await self.client.abort(name, page.rollouts[0].id, reason="everything is taken down")
-            await self.client.wait(name, page.rollouts[0].id, timeout=60)
+                await self.client.abort(name, rollout, reason="everything is taken down")
+            await self.client.wait(name, rollout, timeout=60)
 
     async def _stop_router(self) -> None:
         directory = self.manager.data_dir / "envoy"

@@ -43,7 +43,7 @@ from longshore.rollout.reports import Preview, Validation
 from longshore.rollout.request import Request
 from longshore.rollout.runner import Runner
 from longshore.rollout.status import get_deployment
-from longshore.rollout.targets import kept_release, version_before
+from longshore.rollout.targets import kept_release, rollback_target
 from longshore.rollout.terms import Once, Terms
 from longshore.rollout.world import World
 from longshore.settings import Settings
@@ -89,7 +89,9 @@ class Service(Queries):
         Raises    DeploymentNotFound, BackupNotFound, SpecInvalid for the version that serves already
         """
         terms.hold_for(name, get_deployment(self._world, name))
-        if version:
+        if self._world.store.open_rollout_of(name) is None:
+            rollback_target(self._world, name, version)  # what cannot be gone back to cancels nothing
+        elif version:
             kept_release(self._world, name, version)
         undone, why = False, f"{terms.caller} asked for a rollback"
         while self._queue.make_way(name, why) is not None:
@@ -97,22 +99,8 @@ class Service(Queries):
             undone = await self._runner.abort_open(name, why) or undone
         # What was aborted has moved the revision, and that the caller knew.
         terms = replace(terms, revision=None)
-        deployment, last = get_deployment(self._world, name), self._world.store.last_rollout_of(name)
-        # What was held, or could not be undone, is to be cleaned up, just as what was aborted: what serves then stays.
-        undone = undone or (last is not None and last.status in (RolloutStatus.held, RolloutStatus.stuck))
-        if undone and deployment.current_version is not None and version in (None, "", deployment.current_version):
-            target = kept_release(self._world, name, deployment.current_version)
-        elif version and version == deployment.current_version:
-            raise SpecInvalid(
-                f"{name} is stopped on {version}: start it instead."
-                if deployment.stopped
-                else f"{name} serves {version} already: there is nothing to roll back.",
-                deployment=name,
-                operation="rollback",
-                cause=f"{version} is the committed version",
-            )
-        else:
-            target = kept_release(self._world, name, version or version_before(self._world, deployment))
+        target = rollback_target(self._world, name, version, undone=undone)
+        deployment = get_deployment(self._world, name)
         serving = self._world.store.release(name, deployment.current_version) if deployment.current_version else None
         strategy = serving.spec.strategy if serving is not None else target.spec.strategy
         rollout = self._runner.open(target.spec, RolloutKind.rollback, terms, strategy=strategy)

@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
-from longshore.errors import BackupNotFound
-from longshore.model import Deployment, Release, ReleaseState
+from longshore.errors import BackupNotFound, SpecInvalid
+from longshore.model import Deployment, Release, ReleaseState, RolloutStatus
+from longshore.rollout.status import get_deployment
 from longshore.rollout.world import World
+
+
+def rollback_target(world: World, name: str, version: str | None, *, undone: bool = False) -> Release:
+    """The release that a rollback goes to.
+
+    version   None or "": what served before, or, where something was undone for this, what serves
+    undone    a rollout in progress was; as one that is held or stuck will be
+    Raises    BackupNotFound, SpecInvalid for the version that serves already
+    """
+    deployment, last = get_deployment(world, name), world.store.last_rollout_of(name)
+    current = deployment.current_version
+    undone = undone or (last is not None and last.status in (RolloutStatus.held, RolloutStatus.stuck))
+    if undone and current is not None and version in (None, "", current):
+        return kept_release(world, name, current)
+    if version and version == current:
+        raise SpecInvalid(
+            f"{name} is stopped on {version}: start it instead."
+            if deployment.stopped
+            else f"{name} serves {version} already: there is nothing to roll back.",
+            deployment=name,
+            operation="rollback",
+            cause=f"{version} is the committed version",
+        )
+    return kept_release(world, name, version or version_before(world, deployment))
 
 
 def kept_release(world: World, name: str, version: str) -> Release:

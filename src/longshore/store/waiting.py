@@ -83,7 +83,13 @@ class WaitingList(Base):
         expect(changed, f"request {id} that waits")
 
     def trim_waiting(self, deployment: str, keep: int) -> None:
-        """Forget all but the last `keep` that were cancelled, and those that an Idempotency-Key stands for."""
+        """Forget all but the last `keep` that were cancelled, and those that an Idempotency-Key stands for.
+        Writes nothing where there are no more."""
+        row = self.db.one(
+            "SELECT count(*) AS n FROM waiting WHERE deployment = :name AND ended_at IS NOT NULL", name=deployment
+        )
+        if row is None or row["n"] <= keep:
+            return
         self._write(
             deployment,
             "DELETE FROM waiting WHERE deployment = :name AND ended_at IS NOT NULL AND id NOT IN (SELECT id FROM "

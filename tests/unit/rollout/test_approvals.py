@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from longshore.errors import DeploymentInProgress, Forbidden, NotFound, PreconditionFailed, SpecInvalid
+from longshore.errors import BackupNotFound, DeploymentInProgress, Forbidden, NotFound, PreconditionFailed, SpecInvalid
 from longshore.model import RolloutStatus, State
 from longshore.rollout.terms import Terms
 from support.queueing import ANA, IMPATIENT, ask, busy, let_go, look, needs_approval, queue
@@ -112,6 +112,15 @@ async def test_a_rollback_needs_no_approval_and_cancels_what_does(served: Shop) 
     asked = await ask(served, "3.0")
     assert (await served.rollback()).status is RolloutStatus.succeeded
     assert (await served.outcome(asked)).message == "ana asked for a rollback."
+
+
+@pytest.mark.parametrize("version", ["1.0", "9.9", None])
+async def test_a_rollback_to_nowhere_cancels_nothing(served: Shop, version: str | None) -> None:
+    needs_approval(served.lab)
+    await ask(served, "3.0")
+    with pytest.raises((SpecInvalid, BackupNotFound)):
+        await served.rollback(version)
+    assert queue(served) == [("3.0", "approval")]
 
 
 async def test_what_nobody_approves_is_cancelled_in_the_end(served: Shop) -> None:
