@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from longshore.artifacts.base import Limits
 from longshore.durations import parse_duration
 from longshore.freezes import Freeze
+from longshore.hosts.settings import HostSettings, SshSettings
 from longshore.toml_lines import has, line_of, value_at
 from longshore.webhooks.receiver import Webhook
 
@@ -55,10 +56,27 @@ class ArtifactLimits(_Section):
         return Limits(max_entries=self.max_entries, max_bytes=self.max_bytes, max_ratio=self.max_ratio)
 
 
+class Endpoints(_Section):
+    """A file that names where an environment's instances are, for a balancer of the user's own."""
+
+    file: str = Field(description="where it is written; {name} stands for the deployment")
+    format: str = Field("json", description="key in longshore.routers.endpoints.FORMATS")
+    reload: str = Field("", description="shell command that has the balancer read it; it must exit with 0")
+    timeout: str = Field("30s", description="how long that may take")
+
+    @property
+    def timeout_s(self) -> float:
+        return parse_duration(self.timeout)
+
+
 class Environment(_Section):
     """How deployments of one environment run."""
 
-    driver: Literal["process"] = "process"
+    driver: Literal["process", "systemd"] = "process"
+    scope: Literal["system", "user"] = Field("system", description="whose systemd: the machine's, or the user's own")
+    hosts: tuple[HostSettings, ...] = Field((), description="machines that instances run on; default: this one")
+    ssh: SshSettings = SshSettings()
+    endpoints: Endpoints | None = Field(None, description="with router none: the file for a balancer of your own")
     router: Literal["envoy", "none"] = "envoy"
     user: str | None = Field(None, description="user that instances and hooks run as; needs a manager run by root")
     freeze: tuple[Freeze, ...] = Field((), description="windows in which nothing is changed")
@@ -75,6 +93,17 @@ class Environment(_Section):
         if parse_duration(value) <= 0:
             raise ValueError("must be above 0, such as 24h0m0s")
         return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Environment:
+        if self.hosts and self.driver != "systemd":
+            raise ValueError('hosts need driver = "systemd": that is what runs instances on them')
+        names = [host.name for host in self.hosts]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"hosts: {', '.join(twice)} is there twice: give each a name of its own")
+        if self.endpoints is not None and self.router != "none":
+            raise ValueError('endpoints are for router = "none": Envoy needs no file of yours')
+        return self
 
     @property
     def approval_timeout_s(self) -> float:

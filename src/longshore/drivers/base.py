@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from longshore.model import Resources
+from longshore.model import Resources, Systemd
 
 #: JSON object; its keys are the driver's own business
 Handle = Mapping[str, Any]
@@ -44,6 +44,13 @@ class Launch:
     #: user name to run as; None: the manager's own
     user: str | None = None
     resources: Resources = field(default_factory=Resources)
+    #: which of the driver's hosts it runs on; "": this machine
+    host: str = ""
+    #: what is asked of systemd beyond that, and the unit's name without suffix; for drivers whose instances are units
+    systemd: Systemd = field(default_factory=Systemd)
+    service: str = ""
+    #: what is linked as `current` in the working directory when it starts; for units that are the user's own
+    working_directory: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,8 @@ class Inspection:
     exit: Exit | None = None
     #: a sentence for people, such as "pid 4711, up 3 min, 21 MB"
     message: str = ""
+    #: False: it runs, but has yet to say that it is ready (systemd's Type=notify)
+    ready: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +100,8 @@ class Driver(Protocol):
     name: str
 
     def capabilities(self) -> frozenset[str]:
-        """Of "ports" (each instance has one of its own), "limits", "user", "logs", "replicas"."""
+        """Of "ports" (each instance has one of its own), "limits", "user", "logs", "replicas", "hosts" (instances on
+        other machines), "existing" (the user's own units), "notify" (instances say themselves that they are ready)."""
 
     async def fingerprint(self) -> Fingerprint:
         """Can this driver be used here, and if not, why."""
@@ -116,6 +126,13 @@ class Driver(Protocol):
 
     async def survey(self) -> Mapping[str, Handle]:
         """Every instance of this manager that exists, by launch id: also those whose handle was never stored."""
+
+    async def successor(self, handle: Handle) -> Handle | None:
+        """What the runtime has started by itself in the place of an instance that ended (systemd's Restart=), and that
+        runs; None: nothing. The launch is the same, the handle another."""
+
+    async def connections(self, handle: Handle, port: int) -> int | None:
+        """Connections that others have to this port of the instance, counted where it runs; None: not known there."""
 
     async def ports(self, handle: Handle) -> frozenset[int]:
         """TCP ports that the instance (any process of it) listens on; empty where that cannot be told."""

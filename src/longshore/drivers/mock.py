@@ -333,6 +333,12 @@ class MockDriver:
             if found.exit is None
         }
 
+    async def successor(self, handle: Handle) -> Handle | None:
+        return None
+
+    async def connections(self, handle: Handle, port: int) -> int | None:
+        return None
+
     async def ports(self, handle: Handle) -> frozenset[int]:
         found = self.world.find(handle)
         ready = found is not None and found.launch.port is not None and self.world.ready(handle)

@@ -139,6 +139,12 @@ class ProcessDriver:
     async def survey(self) -> Mapping[str, Handle]:
         return await asyncio.to_thread(self._survey)
 
+    async def successor(self, handle: Handle) -> Handle | None:
+        return None  # nobody starts a process again but the manager
+
+    async def connections(self, handle: Handle, port: int) -> int | None:
+        return None  # the router counts those, on the same machine
+
     async def ports(self, handle: Handle) -> frozenset[int]:
         if handle["boot_id"] != boot_id():
             return frozenset()

@@ -228,7 +228,7 @@ async def _alive(check: Check) -> tuple[bool, str]:
     if check.inspect is None:
         return True, "up"
     found = await check.inspect()
-    return found.state == "running", f"{found.state}: {found.message}" if found.message else found.state
+    return found.state == "running" and found.ready, f"{found.state}: {found.message}" if found.message else found.state
 
 
 async def _get(url: str) -> tuple[bool, str]:

@@ -36,3 +36,7 @@ class Instance:
     restarts: int = 0
     #: set on the old set that blue-green keeps warm: when it is retired
     retire_at: float | None = None
+    #: name of the host it runs on; "": the manager's own machine
+    host: str = ""
+    #: `port` was given to it, and nobody else gets it; False: it is the one that the user's own unit listens on
+    leased: bool = True

@@ -34,6 +34,9 @@ class Rolling:
 
     max_surge: int | str = "25%"
     max_unavailable: int | str = 0
+    #: hosts at a time: a count, a percentage of the hosts, or a list of those, the last of which repeats; None: the
+    #: bounds above are all that counts
+    serial: int | str | tuple[int | str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,28 @@ class Resources:
     files: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Systemd:
+    """What is asked of systemd for each instance, where it runs them. See docs/guide/systemd.md."""
+
+    #: "managed": units that are generated; "existing": the user's own, `service_name`: restarted, never written
+    unit: Literal["managed", "existing"] = "managed"
+    #: the port that a unit of the user's own listens on: the router serves `port` from there; None: no router is used
+    port: int | None = None
+    #: "notify": the application says itself that it is ready (sd_notify)
+    type: Literal["exec", "notify"] = "exec"
+    #: seconds within which it must say that it is alive (sd_notify WATCHDOG=1), else it is started again; None: never
+    watchdog: float | None = None
+    #: full: nothing but its own directories can be written · strict: and much is taken away that applications rarely
+    #: need (drivers/systemd/units.py) · off: nothing is
+    sandbox: Literal["off", "full", "strict"] = "full"
+    #: a user of its own that exists while it runs
+    dynamic_user: bool = False
+
+
+HooksOn = Literal["local", "once", "each"]
+
+
 STRATEGY_NAMES = ("rolling", "blue-green", "canary", "recreate")
 StrategyName = Literal["rolling", "blue-green", "canary", "recreate"]
 
@@ -181,6 +206,13 @@ class Spec:
     artifact_sha256: str = ""
     resources: Resources = Resources()
     post_deploy_failure: Literal["warn", "rollback"] = "warn"
+    systemd: Systemd = Systemd()
+    #: where hooks run, in an environment with hosts: on the manager's machine, on the first host that answers, on each
+    hooks_on: HooksOn = "once"
+    #: labels that a host must have to get instances
+    host_labels: Mapping[str, str] = field(default_factory=dict)
+    #: hosts that may be out of reach without the rollout failing; the monitor brings them up to date when they are back
+    max_failed_hosts: int = 0
 
     @property
     def public_port(self) -> int | None:
@@ -190,6 +222,20 @@ class Spec:
         if self.health_check_url and is_local_http(self.health_check_url):
             return urlsplit(self.health_check_url).port or 80
         return None
+
+    @property
+    def unit_port(self) -> int | None:
+        """The port that the user's own unit listens on, as far as that is said; None for units that are generated."""
+        if self.systemd.unit == "managed":
+            return None
+        if self.systemd.port is None and self.health_check_url and is_local_http(self.health_check_url):
+            return urlsplit(self.health_check_url).port or 80
+        return self.systemd.port
+
+    @property
+    def is_served(self) -> bool:
+        """Whether there is a public port for a router to serve: a unit of the user's own may serve it by itself."""
+        return self.public_port is not None and (self.systemd.unit == "managed" or self.systemd.port is not None)
 
     @property
     def probe_path(self) -> str | None:

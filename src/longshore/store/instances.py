@@ -27,7 +27,8 @@ class Instances(Base):
         self._write(
             instance.deployment,
             "INSERT INTO instances VALUES (:id, :deployment, :version, :slot, :port, :state, :handle, :launch_id, "
-            ":started_at, :restarts, :retire_at) ON CONFLICT (id) DO UPDATE SET port = :port, state = :state, "
+            ":started_at, :restarts, :retire_at, :host, :leased) "
+            "ON CONFLICT (id) DO UPDATE SET port = :port, state = :state, "
             "handle = :handle, launch_id = :launch_id, started_at = :started_at, restarts = :restarts, "
             "retire_at = :retire_at",
             id=instance.id,
@@ -41,6 +42,8 @@ class Instances(Base):
             started_at=instance.started_at,
             restarts=instance.restarts,
             retire_at=instance.retire_at,
+            host=instance.host,
+            leased=instance.leased,
         )
 
     def delete_instance(self, instance: Instance) -> None:

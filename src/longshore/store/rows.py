@@ -78,6 +78,8 @@ def instance(row: sqlite3.Row) -> Instance:
         started_at=row["started_at"],
         restarts=row["restarts"],
         retire_at=row["retire_at"],
+        host=row["host"],
+        leased=bool(row["leased"]),
     )
 
 
