@@ -23,6 +23,7 @@ from longshore.api.kinds import (
     check_inside,
 )
 from longshore.api.wire_canary import CANARY
+from longshore.api.wire_systemd import LABELS, SYSTEMD, Serial
 from longshore.errors import Issue
 from longshore.model import STRATEGY_NAMES, Recreate
 from longshore.rollout.request import Request
@@ -61,6 +62,7 @@ _ROLLING = Group(
     {
         "max_surge": Field(CountOrPercent(1000), "Instances above `replicas` during the rollout, rounded up.", "25%"),
         "max_unavailable": Field(CountOrPercent(1000), "Instances that may be missing meanwhile, rounded down.", 0),
+        "serial": Field(Serial(), "Hosts at a time: a count, a percentage, or a list of those.", [1, 5, "100%"]),
     }
 )
 _RESOURCES = Group(
@@ -148,6 +150,12 @@ DEPLOY_FIELDS: dict[str, Field] = {
     "post_deploy_failure": Field(
         Choice(("warn", "rollback")), "What a failing post-hook does.", "warn", "warn", blank=True
     ),
+    "systemd": Field(SYSTEMD, "Of instances that are units of systemd."),
+    "hooks_on": Field(
+        Choice(("local", "once", "each")), "Where hooks run: on the manager, on one host, on each.", "once", "once"
+    ),
+    "host_labels": Field(LABELS, "Labels that a host must have to get instances.", {"role": "web"}),
+    "max_failed_hosts": Field(Count(0, 1000), "Hosts that may be out of reach without it failing.", 1),
 }
 
 #: what a body may say of a rollout that is in progress; no part of what is deployed

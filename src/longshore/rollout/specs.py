@@ -35,6 +35,10 @@ INHERITED = frozenset(
         "progress_deadline",
         "resources",
         "post_deploy_failure",
+        "systemd",
+        "hooks_on",
+        "host_labels",
+        "max_failed_hosts",
     }
 )
 
