@@ -162,7 +162,7 @@ async def test_a_step_that_says_it_can_be_undone_has_an_undo_of_its_own(shop: Sh
 
 async def test_a_copy_that_was_made_but_not_written_down_is_undone(shop: Shop) -> None:
     context = context_of(shop)
-    directory = context.world.directory(context.spec.working_directory)
+    directory = context.world.files_of(context.spec)
     directory.unpack_release(Path("/found"), "pre-longshore", "sha", (), context.world.artifact_limits, None)
     await CreateBackup("1.0", True).undo(context)
     assert directory.release("pre-longshore") is None

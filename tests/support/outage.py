@@ -162,7 +162,7 @@ class After:
         deployment = self._store.deployment(name)
         assert deployment is not None
         place = Path(deployment.working_directory)
-        directory = self._manager.world.directory(deployment.working_directory)
+        directory = self._manager.world.files_of(deployment)
         assert directory.current() == deployment.current_version, f"current of {name} leads to {directory.current()}"
         kept = {release.version for release in self._store.releases(name) if release.state == "kept"}
         there = {path.name for path in (place / "releases").iterdir()} if (place / "releases").exists() else set()

@@ -85,7 +85,7 @@ class Tidying:
         if last is not None:
             ids = {instance.id for instance in store.instances(name)}
             await asyncio.to_thread(forget_logs, world.logs / name, last.number - LOGS_KEPT, ids)
-        await asyncio.to_thread(world.directory(deployment.working_directory).sweep_staging)
+        await asyncio.to_thread(world.files_of(deployment).sweep_staging)
 
 
 def forget_logs(directory: Path, up_to: int, alive: Collection[str]) -> None:

@@ -78,24 +78,49 @@ class Facts:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
-class Host(Protocol):
+class Place(Protocol):
+    """Where instances are, as far as their addresses go."""
+
+    @property
+    def name(self) -> str:
+        """As the configuration calls it; HERE for the manager's own machine."""
+
+    @property
+    def address(self) -> str:
+        """IP address that the router and our probes reach its instances at."""
+
+    @property
+    def listen(self) -> str:
+        """Address that its instances are to listen on (`HOST` in their environment)."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """To choose hosts by."""
+
+    @property
+    def reachable(self) -> bool | None:
+        """Whether it answered when it was last asked; None: it was not asked yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """This machine, for drivers that need nothing else of it."""
+
+    name: str = HERE
+    address: str = "127.0.0.1"
+    listen: str = "127.0.0.1"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    reachable: bool | None = True
+
+
+class Host(Place, Protocol):
     """One machine. Made once for each manager; connects when it is first used, and again whenever that is needed."""
 
-    #: as the configuration calls it; HERE for the manager's own machine
-    name: str
-    #: IP address that the router and our probes reach its instances at
-    address: str
-    #: address that its instances are to listen on (`HOST` in their environment)
-    listen: str
     #: whose systemd: the machine's, or the user's own (`systemd --user`)
     scope: Literal["system", "user"]
     #: where generated units go, and where records of ours do
     units: PurePosixPath
     state: PurePosixPath
-
-    @property
-    def reachable(self) -> bool | None:
-        """Whether it answered when it was last asked; None: it was not asked yet."""
 
     def watch(self, changed: Callable[[Host], None]) -> Callable[[], None]:
         """Call `changed` whenever `reachable` becomes another. Returns what ends that."""
@@ -133,3 +158,8 @@ class Host(Protocol):
 
 #: the hosts of an environment, by name, in the order of the configuration; {HERE: …} where it names none
 Hosts = Mapping[str, Host]
+
+
+def just_here(environment: str) -> Mapping[str, Place]:
+    """For whoever knows no other machine than this one."""
+    return {HERE: Here()}

@@ -131,7 +131,7 @@ def _spec_of(instance: Instance, release: Release, last: Rollout | None) -> Spec
 
 async def _files(world: World, deployment: Deployment, last: Rollout | None) -> ComponentReport:
     """Is the committed release on disk, and does `current` name it, or the one that a rollout is switching to?"""
-    directory = world.directory(deployment.working_directory)
+    directory = world.files_of(deployment)
     version = deployment.current_version
     assert version is not None
     try:

@@ -54,7 +54,7 @@ async def observe(
     if rollout.kind is not RolloutKind.rollback or len(warm) != spec.replicas:
         warm = ()
     warm_ids = {instance.id for instance in warm}
-    directory = world.directory(spec.working_directory)
+    directory = world.files_of(spec)
     return View(
         name=deployment.name,
         number=rollout.number,

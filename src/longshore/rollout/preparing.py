@@ -139,7 +139,7 @@ class Preparation:
 
     async def _taken_versions(self, name: str) -> set[str]:
         """Those that were ever released, and whatever else stands in their place on the disk."""
-        directory = self._world.directory(get_deployment(self._world, name).working_directory)
+        directory = self._world.files_of(get_deployment(self._world, name))
         try:
             standing = await asyncio.to_thread(directory.places)
         except FilesError as error:

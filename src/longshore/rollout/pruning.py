@@ -80,7 +80,7 @@ async def prune(world: World, name: str, keep: int) -> list[Release]:
         # First the word, then the deed: a release half removed must never be offered for a rollback.
         for release in superfluous(world, deployment, keep):
             store.set_release_state(name, release.version, ReleaseState.pruned)
-    directory = world.directory(deployment.working_directory)
+    directory = world.files_of(deployment)
     present = await asyncio.to_thread(directory.places)
     pruned = [r for r in store.releases(name) if r.state is ReleaseState.pruned and r.version in present]
     for release in pruned:

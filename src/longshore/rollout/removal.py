@@ -46,7 +46,7 @@ async def finish_removal(world: World, deployment: Deployment) -> None:
         await world.router.drained(world.fleet.targets(ids), drain_s)
         store.set_routing(name, None)
     await asyncio.gather(*(world.fleet.retire(instance.id, stop_s) for instance in instances))
-    directory = world.directory(deployment.working_directory)
+    directory = world.files_of(deployment)
     claimed = await asyncio.to_thread(directory.holder) == world.claim_of(name)
     if claimed and deployment.deleting != "keep_files":
         # First what Longshore itself made, and only that: other files in a directory taken over are not ours.

@@ -159,7 +159,7 @@ class Service(Queries):
         assert checked.scan is not None
         spec, store = checked.spec, self._world.store
         deployment, release = store.deployment(spec.name), store.release(spec.name, spec.version)
-        directory = self._world.directory(spec.working_directory)
+        directory = self._world.files_of(spec)
         view = preview(
             spec,
             deployment=deployment,

@@ -176,7 +176,7 @@ def _place(world: World, request: Request, spec: Spec, deployment: Deployment | 
             f"{spec.working_directory!r} is, contains or lies in the manager's own data directory ({ours}): choose "
             f"another, or leave it out for {ours / 'apps' / spec.name}",
         )
-    directory = world.directory(spec.working_directory)
+    directory = world.files_of(spec)
     try:
         directory.check()
         holder = directory.holder()
@@ -198,7 +198,7 @@ def _real(path: str | Path) -> Path:
 async def _disk(world: World, spec: Spec, size_bytes: int, findings: Findings, at: str) -> None:
     """at: the field whose value needs the room."""
     try:
-        free = world.directory(spec.working_directory).free_bytes()
+        free = world.files_of(spec).free_bytes()
     except FilesError as error:
         findings.refuse("working_directory", str(error))
         return

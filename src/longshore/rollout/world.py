@@ -19,7 +19,8 @@ from longshore.files import WorkingDirectory
 from longshore.fleet import Fleet, base_environment
 from longshore.health.board import Board
 from longshore.health.readiness import Readiness
-from longshore.model import Health, Rollout, RolloutStatus, Spec
+from longshore.hosts.base import HERE, Place, just_here
+from longshore.model import Deployment, Health, Rollout, RolloutStatus, Spec
 from longshore.ports import PortRange
 from longshore.routers.base import Router
 from longshore.store import Store
@@ -50,6 +51,8 @@ class World:
     #: numeric (uid, gid) of that user, for the files
     owner_of: Callable[[Spec], tuple[int, int] | None]
     directory_of: Callable[[Path], WorkingDirectory] = WorkingDirectory
+    #: environment → the hosts its instances run on
+    hosts_of: Callable[[str], Mapping[str, Place]] = just_here
     #: passed before each effect that no driver, router or working directory looks after
     fence: Fence = unfenced
     #: set by the service and the monitor once they exist
@@ -70,8 +73,15 @@ class World:
         """Whoever acts on a deployment, a rollout or the monitor, holds this."""
         return self._locks.setdefault(name, asyncio.Lock())
 
-    def directory(self, path: str) -> WorkingDirectory:
-        return self.directory_of(Path(path))
+    def files_of(self, owner: Spec | Deployment) -> WorkingDirectory:
+        """The releases on this machine: the working directory, or where that is on other hosts, our copy of it."""
+        if self.is_far(owner.environment):
+            return self.directory_of(self.logs.parent / "apps" / owner.name)
+        return self.directory_of(Path(owner.working_directory))
+
+    def is_far(self, environment: str) -> bool:
+        """Whether its instances run on other hosts than this machine."""
+        return HERE not in self.hosts_of(environment)
 
     def claim_of(self, name: str) -> str:
         """What a working directory's lock file says of its owner."""

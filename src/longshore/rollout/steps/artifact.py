@@ -41,7 +41,7 @@ class FetchArtifact(Step):
 
     async def run(self, context: Context) -> str:
         store, spec = context.world.store, context.spec
-        directory = context.world.directory(spec.working_directory)
+        directory = context.world.files_of(spec)
         if not self.new:
             if await asyncio.to_thread(directory.release, self.version) is not None:
                 return f"release {self.version} is kept, nothing to fetch"
@@ -65,7 +65,7 @@ class FetchArtifact(Step):
     async def _restore(self, context: Context) -> str:
         """Deploying a version again mends what was deleted; its row, and so its history, stays as it is."""
         release = context.world.store.release(context.name, self.version)
-        where = context.world.directory(context.spec.working_directory).releases / self.version
+        where = context.world.files_of(context.spec).releases / self.version
         if context.rollout.kind is RolloutKind.rollback or release is None:
             raise RolloutFailed(
                 f"Release {self.version} is no longer on the disk: somebody has deleted {where}. Roll back to another "
@@ -77,7 +77,7 @@ class FetchArtifact(Step):
 
     async def _unpack(self, context: Context, sha256: str) -> Unpacked:
         spec, world = context.spec, context.world
-        directory = world.directory(spec.working_directory)
+        directory = world.files_of(spec)
         try:
             await asyncio.to_thread(directory.claim, world.claim_of(context.name))
             return await in_thread(
@@ -97,7 +97,7 @@ class FetchArtifact(Step):
         release = context.world.store.release(context.name, self.version)
         if release is None:
             return ""
-        directory = context.world.directory(context.spec.working_directory)
+        directory = context.world.files_of(context.spec)
         await asyncio.to_thread(directory.remove_release, self.version)
         await self._give_up(context, directory)
         context.world.store.delete_release(context.name, self.version)

@@ -34,7 +34,7 @@ class CreateBackup(Step):
 
     async def run(self, context: Context) -> str:
         store = context.world.store
-        directory = context.world.directory(context.spec.working_directory)
+        directory = context.world.files_of(context.spec)
         if self.foreign:
             try:
                 taken = await to_its_end(directory.take_over, PRE_LONGSHORE)
@@ -75,7 +75,7 @@ class CreateBackup(Step):
         return f"release {self.current} is kept in releases/{self.current}"
 
     async def undo(self, context: Context) -> str:
-        directory = context.world.directory(context.spec.working_directory)
+        directory = context.world.files_of(context.spec)
         # Also where a manager died after the copy was made and before it was written down.
         if not self.foreign or await asyncio.to_thread(directory.release, PRE_LONGSHORE) is None:
             return ""

@@ -29,7 +29,7 @@ class CopyRelease(Step):
         source = world.store.release(context.name, self.source)
         if source is None or source.state is not ReleaseState.kept:
             raise RolloutFailed(f"Release {self.source} is no longer kept: deploy it again, then change it.")
-        directory = world.directory(spec.working_directory)
+        directory = world.files_of(spec)
         release = Release(
             deployment=context.name,
             version=self.version,
@@ -57,7 +57,7 @@ class CopyRelease(Step):
     async def undo(self, context: Context) -> str:
         if context.world.store.release(context.name, self.version) is None:
             return ""
-        directory = context.world.directory(context.spec.working_directory)
+        directory = context.world.files_of(context.spec)
         await asyncio.to_thread(directory.remove_release, self.version)
         context.world.store.delete_release(context.name, self.version)
         return f"removed releases/{self.version}"

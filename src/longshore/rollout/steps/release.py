@@ -15,7 +15,7 @@ from longshore.rollout.pruning import prune
 
 async def point_current(context: Context, version: str | None) -> str:
     """Make `current` name this release; "" where it does already."""
-    directory = context.world.directory(context.spec.working_directory)
+    directory = context.world.files_of(context.spec)
     if await asyncio.to_thread(directory.current) == version:
         return ""
     try:
