@@ -93,14 +93,16 @@ FIXED = frozenset(
         "shared_paths",
     }
 )
+#: fields that are maps of strings, which a change patches key by key
+MAPS = ("configuration", "host_labels")
 _CHANGED = re.compile(r"\+c\d+$")
 
 
 def changed(current: Spec, patch: Mapping[str, Any], dropped: Collection[str]) -> Spec:
     """The spec after a change without a new artifact.
 
-    patch     well-typed fields, groups as patches (rollout/request.py); `configuration` is a patch as well
-    dropped   dotted paths that go back to the built-in default, or out of `configuration`
+    patch     well-typed fields, groups as patches (rollout/request.py); MAPS are patches as well
+    dropped   dotted paths that go back to the built-in default, or out of one of MAPS
 
     The public port stays whatever becomes of the URL that named it, unless the change is about the port. A variable
     that is given as it is shown, masked, stays as it is.
@@ -109,14 +111,15 @@ def changed(current: Spec, patch: Mapping[str, Any], dropped: Collection[str]) -
     spec = current
     for path in dropped:
         group, _, variable = path.partition(".")
-        if group == "configuration" and variable:
-            left = {key: value for key, value in spec.configuration.items() if key != variable}
-            spec = replace(spec, configuration=left)
+        if group in MAPS and variable:
+            left = {key: value for key, value in getattr(spec, group).items() if key != variable}
+            spec = _patched(spec, {group: left})
         else:
             spec = _reset(spec, default, path)
     given = patch.get("configuration", {})
     meant = {key: text for key, text in given.items() if text != _shown(current, key)}
-    spec = _patched(spec, {**patch, "configuration": {**spec.configuration, **meant}})
+    labels = {**spec.host_labels, **patch.get("host_labels", {})}
+    spec = _patched(spec, {**patch, "configuration": {**spec.configuration, **meant}, "host_labels": labels})
     if "port" not in patch and "port" not in dropped:
         if spec.public_port is None:
             spec = replace(spec, port=current.public_port)
