@@ -67,12 +67,13 @@ async def observe(
         leftover=tuple(i for i in instances.values() if i.id not in warm_ids),
         routing=deployment.routing,
         runs=command is not None,
-        routed=routed and command is not None and spec.public_port is not None,
+        routed=routed and command is not None and spec.is_served,
         directory_is_foreign=current is None and await asyncio.to_thread(directory.is_foreign),
         fetch=not kept,
         source=source,
         sha256=scan.sha256 if scan is not None else "",
         command=command,
+        hosts=hosts_for(world, spec),
     )
 
 
@@ -96,11 +97,21 @@ def preview(
         leftover=tuple(instances.values()),
         routing=deployment.routing if deployment else None,
         runs=command is not None,
-        routed=routed and command is not None and spec.public_port is not None,
+        routed=routed and command is not None and spec.is_served,
         directory_is_foreign=foreign,
         fetch=not kept,
         sha256=scan.sha256,
         command=command,
+        hosts=hosts_for(world, spec),
+    )
+
+
+def hosts_for(world: World, spec: Spec) -> tuple[str, ...]:
+    """Names of the hosts that get instances of it: of its environment, those that have the labels it asks for."""
+    return tuple(
+        name
+        for name, place in world.hosts_of(spec.environment).items()
+        if spec.host_labels.items() <= place.labels.items()
     )
 
 

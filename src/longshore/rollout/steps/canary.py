@@ -13,7 +13,8 @@ from longshore.model import RolloutStatus, Spec
 from longshore.rollout.analysis.judge import Judgement, Verdict
 from longshore.rollout.analysis.panel import Panel
 from longshore.rollout.plan import Context, Step
-from longshore.rollout.steps.hooks import end_commands, run_command, variables_of
+from longshore.rollout.steps.hooks import end_commands, run_command
+from longshore.rollout.steps.variables import variables_of
 from longshore.rollout.tending import keep_serving
 
 #: seconds between two looks at the figures: a bad candidate is found within about that, and reading costs 20-30 ms
