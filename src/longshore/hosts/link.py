@@ -14,16 +14,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from longshore.hosts.base import Facts
+from longshore.hosts.base import Facts, HostUnreachable
 
 if TYPE_CHECKING:
     from asyncssh import SSHClientConnection
 
-#: sessions at once over one connection, of the 10 (MaxSessions) that sshd allows where nobody has said otherwise: one
-#: is left for the bus and one for ending what has to be ended
+#: sessions at once over one connection, of the 10 (MaxSessions) that sshd allows where nobody has said otherwise: what
+#: is left is for ending what has to be ended, and for those that sshd has not yet seen the end of
 SESSIONS = 8
 #: seconds before it is tried again: after the first failure, and after many in a row
 BACK_OFF_S, MOST_BACK_OFF_S = 0.25, 5.0
+#: seconds that the other side may take to say good-bye
+CLOSE_S = 1.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -40,6 +42,7 @@ class Link:
 
     def __init__(
         self,
+        host: str,
         dial: Callable[[int, Callable[[Exception | None], None]], Awaitable[Opened]],
         changed: Callable[[bool], None],
     ) -> None:
@@ -47,22 +50,25 @@ class Link:
         self.sessions = asyncio.Semaphore(SESSIONS)
         #: sessions that somebody waits for or uses
         self.used = 0
-        self._dial, self._changed = dial, changed
+        self._host, self._dial, self._changed = host, dial, changed
         self._generation = 0
         self._opened: Opened | None = None
         self._attempt: asyncio.Task[Opened] | None = None
         self._failures, self._again_at = 0, 0.0
-        self._closed = False
 
     async def open(self) -> Opened:
-        """Raises what `dial` does."""
+        """Raises what `dial` does, and HostUnreachable when it is closed meanwhile."""
         if self._opened is not None:
             return self._opened
         if self._attempt is None:
             self._attempt = asyncio.create_task(self._connect())
             # Whoever waited may have gone: then nobody looks at how it ended.
             self._attempt.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._attempt)
+        attempt = self._attempt
+        await asyncio.wait((attempt,))  # which goes on when we are cancelled: others may wait for it
+        if attempt.cancelled():
+            raise HostUnreachable(self._host, f"host {self._host}: the connection was closed while it was made")
+        return attempt.result()
 
     async def close(self) -> None:
         """Nothing of it is left here. It can be opened again."""
@@ -72,7 +78,11 @@ class Link:
         if self._opened is not None:
             opened, self._opened = self._opened, None
             opened.connection.close()
-            await opened.connection.wait_closed()
+            try:
+                async with asyncio.timeout(CLOSE_S):
+                    await opened.connection.wait_closed()
+            except TimeoutError:  # the cable is cut: what is yet to be sent never will be
+                opened.connection.abort()
 
     # --- private
 

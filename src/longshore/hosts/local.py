@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import pwd
 import secrets
 import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from longshore.fence import Fence, unfenced
 from longshore.hosts import facts, guard
@@ -29,7 +28,7 @@ class LocalHost(HostWithSessions):
         super().__init__(name, scope, manager_id, epoch, fence)
         self.labels: Mapping[str, str] = {}
         self._shown = self._pass(secrets.token_hex(4), 1)
-        self._home = PurePosixPath(pwd.getpwuid(os.geteuid()).pw_dir)
+        self._home = PurePosixPath(Path.home())
         self._facts: Facts | None = None
         self._asking = asyncio.Lock()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -32,6 +33,8 @@ GUARD_S = 3.0 * guard.PATIENCE_S
 END_S = 5.0
 #: last lines of a script's stderr that are shown
 TAIL = 5
+#: exit statuses of what was ended by SIGKILL, which may have been another manager
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 
 class Reader(Protocol):
@@ -147,22 +150,23 @@ class HostWithSessions(ABC):
                 raise HostUnreachable(
                     self.name, f"{self.title}: a script did not end within {timeout_s:g} s and was ended"
                 ) from None
-        if done.code in (-9, 137):
+        if check:
+            await self._judge(done)
+        elif done.code in KILLED:
             await self._still_ours()
-        if check and done.code != 0:
-            raise ScriptFailed(self.name, f"{self.title}: {_why(done)}", done)
         return done
 
     @asynccontextmanager
     async def lines(self, script: str, *arguments: str) -> AsyncGenerator[AsyncIterator[bytes]]:
         async with self._begun(script, arguments, {}, follows=True) as session:
-            session.stdin.write_eof()
-            draining = asyncio.create_task(_drain(session.stderr))
+            with self._telling():
+                session.stdin.write_eof()
+            saying = asyncio.create_task(self._end_of(session.stderr))
             try:
-                yield self._split(session)
+                yield self._split(session, saying)
             finally:
-                draining.cancel()
-                await asyncio.gather(draining, return_exceptions=True)
+                saying.cancel()
+                await asyncio.gather(saying, return_exceptions=True)
 
     async def bus(self) -> MessageBus:
         from longshore.hosts.bridge import bridged  # a manager that uses no systemd needs no D-Bus
@@ -260,7 +264,7 @@ class HostWithSessions(ABC):
             stdout, stderr = await asyncio.gather(session.stdout.read(), session.stderr.read())
             return Done(await session.ended(), stdout, stderr)
 
-    async def _split(self, session: Session) -> AsyncIterator[bytes]:
+    async def _split(self, session: Session, saying: asyncio.Task[bytes]) -> AsyncIterator[bytes]:
         rest = b""
         with self._telling():
             while block := await session.stdout.read(BLOCK):
@@ -270,8 +274,22 @@ class HostWithSessions(ABC):
             if rest:
                 yield rest
             # Whether that was its end, or that of the connection: this one raises in the latter case.
-            if await session.ended() in (-9, 137):
-                await self._still_ours()
+            done = Done(await session.ended(), b"", await saying)
+        await self._judge(done)
+
+    async def _end_of(self, stderr: Reader) -> bytes:
+        end = b""
+        with self._telling():
+            while block := await stderr.read(BLOCK):
+                end = (end + block)[-BLOCK:]
+        return end
+
+    async def _judge(self, done: Done) -> None:
+        """Raises ScriptFailed, or LeaseLost where it has failed because another manager has ended it."""
+        if done.code in KILLED:
+            await self._still_ours()
+        if done.code != 0:
+            raise ScriptFailed(self.name, f"{self.title}: {_why(done)}", done)
 
     async def _still_ours(self) -> None:
         """Something was killed there: by a manager that has taken over? Raises LeaseLost then."""
@@ -283,11 +301,6 @@ class HostWithSessions(ABC):
 async def _blocks(input: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(input), BLOCK):
         yield input[start : start + BLOCK]
-
-
-async def _drain(reader: Reader) -> None:
-    while await reader.read(BLOCK):
-        pass
 
 
 def _why(done: Done) -> str:

@@ -45,7 +45,7 @@ class SshHost(HostWithSessions):
         self._sudo = scope == "system" and settings.becomes_root
         self._peer = peer_of(settings, ssh)
         self._address = settings.address if _is_ip(settings.address) else ""
-        self._main = Link(self._dial, self._found)
+        self._main = Link(self.name, self._dial, self._found)
         self._followers: list[Link] = []
         self._ending = asyncio.Semaphore(1)
 
@@ -111,7 +111,7 @@ class SshHost(HostWithSessions):
         async def dialling(generation: int, lost: Callable[[Exception | None], None]) -> Opened:
             return await self._dial(generation, lost, link)
 
-        link = Link(dialling, lambda reachable: None)
+        link = Link(self.name, dialling, lambda reachable: None)
         self._followers.append(link)
         return link
 
