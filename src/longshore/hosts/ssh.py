@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -146,10 +147,13 @@ class SshHost(HostWithSessions):
             with self._telling():
                 process: SSHClientProcess[bytes] = await connection.create_process(boot, encoding=None)
         except asyncssh.ChannelOpenError as error:
+            if connection.is_closed():
+                raise refusals.lost(self._peer, error) from error
             raise refusals.no_session(self._peer, error) from error
         session = _Channel(self, connection, process, shown)
         try:
-            with self._telling():
+            # A shell that has ended already is asked by its status, and by what it has said.
+            with contextlib.suppress(BrokenPipeError), self._telling():
                 process.stdin.write(text)
             yield session
         finally:
