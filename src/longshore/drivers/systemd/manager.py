@@ -84,7 +84,7 @@ class Systemd:
     # ----------------------------------------------------------------------------------------------- changing
 
     async def start(self, unit: str) -> Job:
-        """Have it started; the job says how that went. Raises Refused (it is masked, its file is bad, it is not there)."""
+        """Have it started; the job says how that went. Raises Refused: it is masked, its file is bad, it is missing."""
         return await self._job("StartUnit", unit)
 
     async def restart(self, unit: str) -> Job:
@@ -225,10 +225,17 @@ class _Session:
     async def begin(self) -> None:
         self.bus.add_message_handler(self._heard)
         rule = f"type='signal',sender='{NAME}',interface='{MANAGER}',path='{PATH}',member='JobRemoved'"
-        await _all([self.call("Subscribe"), self._match("AddMatch", rule)])
+        await self._match("AddMatch", rule)
+        with contextlib.suppress(Refused):  # another of us has subscribed this bus
+            await self.call("Subscribe")
 
     async def call(
-        self, member: str, signature: str = "", body: list[Any] | None = None, path: str = PATH, interface: str = MANAGER
+        self,
+        member: str,
+        signature: str = "",
+        body: list[Any] | None = None,
+        path: str = PATH,
+        interface: str = MANAGER,
     ) -> list[Any]:
         message = Message(
             destination=NAME, path=path, interface=interface, member=member, signature=signature, body=body or []
@@ -326,7 +333,7 @@ class _Session:
     async def _until_lost(self) -> None:
         with contextlib.suppress(Exception):
             # Others wait for the same future, which a cancelled one of them must not cancel.
-            await asyncio.shield(self.bus.wait_for_disconnect())
+            await asyncio.shield(self.bus.wait_for_disconnect())  # type: ignore[no-untyped-call]
 
     def _gone(self) -> HostUnreachable:
         return HostUnreachable(self._host.name, f"{self._title}: the connection to its systemd was lost", passing=True)

@@ -38,7 +38,9 @@ def path(text: str) -> str:
     """A path for a setting that takes the rest of its line. Raises DriverError for what such a line cannot say."""
     check_text(text, "a path of a unit")
     if text != text.strip() or text.endswith("\\") or any(ord(character) < 32 for character in text):
-        raise DriverError(f"{text!r} cannot be a path of a unit: blanks at its ends, control characters or a \\ at its end")
+        raise DriverError(
+            f"{text!r} cannot be a path of a unit: blanks at its ends, control characters or a \\ at its end"
+        )
     return text.replace("%", "%%")
 
 
@@ -60,7 +62,9 @@ def environment_file(environment: Mapping[str, str]) -> str:
 def label(name: str) -> str:
     """A unit's name as the last part of its D-Bus path."""
     return "".join(
-        chr(byte) if chr(byte).isascii() and chr(byte).isalnum() and not (index == 0 and chr(byte).isdigit()) else f"_{byte:02x}"
+        chr(byte)
+        if chr(byte).isascii() and chr(byte).isalnum() and not (index == 0 and chr(byte).isdigit())
+        else f"_{byte:02x}"
         for index, byte in enumerate(name.encode())
     )
 

@@ -25,8 +25,8 @@ STAGES = {
     217: "its user is not known there",
     218: "its capabilities cannot be set",
     219: "it cannot be put into its control group",
-    226: "its sandbox cannot be made (sandbox = \"off\" does without)",
-    228: "its filter of system calls cannot be set (sandbox = \"full\" does without)",
+    226: 'its sandbox cannot be made (sandbox = "off" does without)',
+    228: 'its filter of system calls cannot be set (sandbox = "full" does without)',
 }
 
 
@@ -40,6 +40,7 @@ class UnitState:
     since          when the main process was started, seconds since the epoch; None: never
     memory         bytes of all its processes; None: not counted
     pinned         systemd holds it in memory for another unit, even when its files are gone
+    queued         something is about to be done with it
     stale          its files were changed since they were loaded
     stop_timeout   seconds between SIGTERM and SIGKILL where systemd itself counts; None: never
     start_timeout  seconds that a start may take; None: any
@@ -60,6 +61,7 @@ class UnitState:
     memory: int | None
     memory_max: int | None
     pinned: bool
+    queued: bool
     stale: bool
     drop_ins: tuple[str, ...]
     stop_timeout: float | None
@@ -76,7 +78,7 @@ class UnitState:
     @property
     def down(self) -> bool:
         """Nothing of it runs, and nothing will."""
-        return self.active in ("inactive", "failed")
+        return self.active in ("inactive", "failed") and not self.queued and not self.sub.endswith("-auto-restart")
 
     def runs(self, invocation: str) -> bool:
         return self.up and bool(invocation) and self.invocation == invocation
@@ -113,6 +115,7 @@ def state_of(name: str, unit: Mapping[str, Any], service: Mapping[str, Any]) -> 
         memory=_number(service.get("MemoryCurrent", NONE)),
         memory_max=_number(service.get("MemoryMax", NONE)),
         pinned=bool(unit["WantedBy"] or unit["RequiredBy"]),
+        queued=bool(unit["Job"][0]),
         stale=unit["NeedDaemonReload"],
         drop_ins=tuple(unit["DropInPaths"]),
         stop_timeout=_seconds(service["TimeoutStopUSec"]),

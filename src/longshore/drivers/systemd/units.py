@@ -1,9 +1,9 @@
 """What stands in the files of an instance's unit. Pure: from a Launch to text.
 
-    UNITS/SERVICE@.service                        what all instances share: how they are restarted and ended
-    UNITS/SERVICE@12-0.service.d/longshore.conf   what this one runs: command, user, limits, sandbox
-    STATE/environment/SERVICE@12-0.service        its variables, for root alone: they may be secrets
-    UNITS/WANTED.wants/SERVICE@12-0.service       it comes back after a reboot
+UNITS/SERVICE@.service                        what all instances share: how they are restarted and ended
+UNITS/SERVICE@12-0.service.d/longshore.conf   what this one runs: command, user, limits, sandbox
+STATE/environment/SERVICE@12-0.service        its variables, for root alone: they may be secrets
+UNITS/WANTED.wants/SERVICE@12-0.service       it comes back after a reboot
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class UnitName:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """template, drop_in, environment: texts. program: absolute path that has to be there; "": any of the search path."""
+    """template, drop_in, environment: texts. program: absolute path that must be there; "": any of the search path."""
 
     template: str
     drop_in: str
@@ -104,7 +104,7 @@ def template(service: str, deployment: str, manager_id: str, scope: Scope, versi
     growing = ["RestartSteps=8", "RestartMaxDelaySec=60"] if version >= GROWING_RESTARTS else []
     lines = [
         f"{HEADER} {manager_id} {deployment}",
-        f"# Generated. What each instance runs is in {service}@NUMBER-SLOT.service.d/longshore.conf; deploy to change it.",
+        f"# Generated; deploy to change it. What each instance runs: {service}@NUMBER-SLOT.service.d/longshore.conf",
         "[Unit]",
         f"Description={deployment} %i",
         *network,
@@ -134,7 +134,7 @@ def files(
     version: int,
     environment_file: PurePosixPath,
 ) -> Files:
-    """All that an instance's unit consists of. version: of systemd there. Raises DriverError for what cannot be said."""
+    """All that an instance's unit consists of. version: of systemd. Raises DriverError for what cannot be said."""
     argv, program = _argv(launch, version)
     lines = [
         f"{HEADER} {manager_id} {launch.deployment}",
@@ -155,9 +155,7 @@ def files(
 # --- private
 
 
-def _service(
-    launch: Launch, scope: Scope, version: int, environment_file: PurePosixPath
-) -> list[sandbox.Setting]:
+def _service(launch: Launch, scope: Scope, version: int, environment_file: PurePosixPath) -> list[sandbox.Setting]:
     asked = launch.systemd
     found: list[sandbox.Setting] = [("Type", asked.type)]
     if asked.watchdog is not None:
