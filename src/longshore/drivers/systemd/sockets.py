@@ -18,12 +18,10 @@ done
 :
 """
 
-#: ports in hexadecimal digits, divided by |: how many connections each has that something may still come of: open
-#: ones, those of which the other side has sent all (CLOSE_WAIT), those of which ours has, but not all has arrived
-#: (FIN_WAIT1)
+#: ports in hexadecimal digits, divided by |: how many established connections each has
 _CONNECTIONS = r"""
 for table in /proc/net/tcp /proc/net/tcp6; do
-  [ ! -r "$table" ] || sed -n -E "s/^ *[0-9]+: [0-9A-F]+:($1) [0-9A-F]+:[0-9A-F]+ 0[148] .*/\1/p" "$table"
+  [ ! -r "$table" ] || sed -n -E "s/^ *[0-9]+: [0-9A-F]+:($1) [0-9A-F]+:[0-9A-F]+ 01 .*/\1/p" "$table"
 done | sort | uniq -c
 """
 
