@@ -16,6 +16,7 @@ from typing import Any
 from longshore.drivers.base import DriverError, Exit, Launch, Stopped
 from longshore.drivers.systemd import journal, scripts
 from longshore.drivers.systemd.manager import Job, Refused, Systemd, title_of
+from longshore.drivers.systemd.quoting import unit_escape
 from longshore.drivers.systemd.state import UnitState, why
 from longshore.drivers.systemd.units import HEADER, UnitName, files, managed_name, mark_of, wanted_by
 from longshore.fence import Fence
@@ -64,11 +65,13 @@ class Managed:
                     state = await self.systemd.state(str(name))
                 if state.active == "failed":
                     await self.systemd.reset_failed(str(name))
-            pinned = state.pinned
             ours = self.holds(state, launch_id)
-        await self._remove(name, deployment, launch_id)
-        if ours and pinned:
+        last = await self._remove(name, deployment, launch_id)
+        if ours and state.pinned:
             await self.systemd.reload()
+        if ours and last and state.slice.endswith(f"-{unit_escape(name.service)}.slice"):
+            # The group that systemd puts all instances of a template into goes with the last of them.
+            await self.systemd.stop(state.slice)
         return Stopped((state.exit if ours else None) or Exit(None), killed)
 
     def holds(self, state: UnitState, launch_id: str) -> bool:
@@ -167,15 +170,17 @@ class Managed:
     async def _undo(self, launch: Launch, name: UnitName) -> None:
         await self.stop(name, launch.deployment, launch.launch_id, 0)
 
-    async def _remove(self, name: UnitName, deployment: str, launch_id: str) -> None:
+    async def _remove(self, name: UnitName, deployment: str, launch_id: str) -> bool:
+        """Its files are gone; whether it was the last of its service."""
         host = self.systemd.host
         await host.connect()  # only then it is known where its units are
         self.fence()
-        await host.run(
+        done = await host.run(
             scripts.REMOVE,
             *(str(host.state), str(host.units), str(name), name.service, self._header(deployment)),
             *(mark_of(self.manager_id, launch_id), wanted_by(host.scope)),
         )
+        return b"last" in done.stdout.split()
 
     def _header(self, deployment: str) -> str:
         return f"{HEADER} {self.manager_id} {deployment}"

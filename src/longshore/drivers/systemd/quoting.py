@@ -69,6 +69,14 @@ def label(name: str) -> str:
     )
 
 
+def unit_escape(text: str) -> str:
+    """Part of a unit's name in which a dash means a level of something else, such as that of a slice."""
+    return "".join(
+        character if character.isascii() and (character.isalnum() or character in ":_.") else f"\\x{byte:02x}"
+        for character, byte in ((chr(byte), byte) for byte in text.encode())
+    )
+
+
 def check_text(text: str, what: str) -> None:
     if "\0" in text:
         raise DriverError(f"{what} holds a NUL character, which no program can be given")

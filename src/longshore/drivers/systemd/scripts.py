@@ -32,7 +32,6 @@ take() {  # FILE SIZE: the next part of standard input
   [ "$(wc -c < "$1")" -eq "$2" ] || refuse "the files of $name did not arrive whole"
 }
 template=$units/$service@.service drop_ins=$units/$name.d
-mkdir -p "$units" "$units/$target.wants" "$state/environment"
 work=$(mktemp -d "$state/install.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 umask 077
@@ -60,6 +59,7 @@ if [ -n "$program" ]; then
 fi
 [ -z "$user" ] || id "$user" > /dev/null 2>&1 || refuse "there is no user '$user': create it, or name another user"
 
+mkdir -p "$units" "$units/$target.wants" "$state/environment"
 marked="Environment=LONGSHORE_LAUNCH=$mark"
 if [ -e "$drop_ins/longshore.conf" ] && ! grep -qxF "$marked" "$drop_ins/longshore.conf"; then
   # What an earlier launch has left: nothing that runs, or that is about to, may be taken for this one.
@@ -84,7 +84,8 @@ sync "$template" "$drop_ins/longshore.conf" "$state/environment/$name" "$drop_in
 """
 )
 
-#: state units name service header mark target: takes away what INSTALL has made, if it still is that of this launch
+#: state units name service header mark target: takes away what INSTALL has made, if it still is that of this launch.
+#: Says `last` where no other instance of the service is there.
 REMOVE = (
     "state=$1 units=$2 name=$3 service=$4 header=$5 mark=$6 target=$7"
     + _LOCKED
@@ -103,7 +104,8 @@ done
 if [ -e "$template" ] && IFS= read -r first < "$template" && [ "$first" = "$header" ]; then
   rm -f "$template"
 fi
-rmdir "$units/$target.wants" 2> /dev/null || :
+rmdir "$units/$target.wants" "$state/environment" 2> /dev/null || :
+echo last
 """
 )
 

@@ -66,7 +66,7 @@ class UnitState:
     drop_ins: tuple[str, ...]
     stop_timeout: float | None
     start_timeout: float | None
-    control_group: str
+    slice: str
 
     @property
     def up(self) -> bool:
@@ -120,7 +120,7 @@ def state_of(name: str, unit: Mapping[str, Any], service: Mapping[str, Any]) -> 
         drop_ins=tuple(unit["DropInPaths"]),
         stop_timeout=_seconds(service["TimeoutStopUSec"]),
         start_timeout=_seconds(service["TimeoutStartUSec"]),
-        control_group=service["ControlGroup"],
+        slice=service["Slice"],
     )
 
 
