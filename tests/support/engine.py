@@ -386,4 +386,3 @@ class Prober:
         if not result.ok:
             clock.time += deadline_s
         return ReadyResult(result.ok, result.message, result, 0.0, 1)
-

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 SCRIPT = {
     "system": "exec systemd-stdio-bridge",
-    "user": "exec systemd-stdio-bridge --user",
+    # Not --user: systemd 252 takes that, and connects to the machine's bus all the same.
+    "user": 'exec systemd-stdio-bridge "--bus-path=unix:path=$XDG_RUNTIME_DIR/bus"',
 }
 #: seconds until the bus must have answered
 CONNECT_S = 10.0

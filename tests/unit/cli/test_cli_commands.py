@@ -61,7 +61,9 @@ SIMPLE = {
     ("prune", "shop"): ("POST", "/shop/prune", {"removed": ["1.0", "0.9"], "freed_bytes": 4096}),
     ("webhooks",): ("GET", "/api/v1/webhooks", {"webhooks": [WEBHOOK]}),
     ("webhooks", "deliveries", "chat"): (
-        "GET", "/api/v1/webhooks/chat/deliveries", {"deliveries": [DELIVERY], "total": 1, "limit": 50, "offset": 0}
+        "GET",
+        "/api/v1/webhooks/chat/deliveries",
+        {"deliveries": [DELIVERY], "total": 1, "limit": 50, "offset": 0},
     ),
     ("webhooks", "test", "chat"): ("POST", "/api/v1/webhooks/chat/test", DELIVERY),
     ("delete", "shop", "--yes"): ("DELETE", "/shop", {"message": "shop is gone"}),

@@ -51,9 +51,7 @@ def call(request, manager):
 
 
 @pytest.mark.parametrize(("method", "args", "verb", "path", "body", "answer"), CALLS, ids=[row[0] for row in CALLS])
-def test_a_changing_call_asks_for_a_revision_where_one_is_given(
-    call, manager, method, args, verb, path, body, answer
-):
+def test_a_changing_call_asks_for_a_revision_where_one_is_given(call, manager, method, args, verb, path, body, answer):
     manager.on(verb, path, Answer(body=answer))
     call(method, *args)
     call(method, *args, if_revision=7)
