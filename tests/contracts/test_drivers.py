@@ -17,6 +17,7 @@ from longshore.drivers.base import Driver, Handle, Launch
 from longshore.hosts import SshHost
 from support.hosts import HostSet, HostsMissing, open_hosts
 from support.launching import launch_of
+from support.output import written
 from support.units import launch_there
 
 KNOWN_CAPABILITIES = {"ports", "limits", "user", "logs", "replicas", "hosts", "existing", "notify"}
@@ -182,5 +183,5 @@ async def test_an_instance_that_does_not_listen_has_no_ports(host: Host) -> None
     assert await driver.ports(handle) == frozenset()
 
 
-async def test_a_log_that_does_not_exist_has_no_lines(host: Host, tmp_path: Path) -> None:
-    assert host.driver().logs(tmp_path / "none.log", 10) == []
+async def test_output_that_does_not_exist_has_no_lines(host: Host, tmp_path: Path) -> None:
+    assert await written(host.driver(), tmp_path / "none.log", 10) == []

@@ -14,12 +14,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from longshore.drivers.base import DriverError, Exit, Fingerprint, Handle, Inspection, Launch, Stopped
+from longshore.drivers.base import (
+    DriverError,
+    Exit,
+    Fingerprint,
+    Handle,
+    Inspection,
+    Launch,
+    LogLine,
+    Output,
+    Stopped,
+)
 from longshore.drivers.systemd import fitness, journal, scripts
 from longshore.drivers.systemd.existing import Existing
 from longshore.drivers.systemd.managed import Managed, name_of
@@ -184,11 +193,13 @@ class SystemdDriver:
 
     # ---------------------------------------------------------------------------------------------------- logs
 
-    def logs(self, log: Path, lines: int) -> list[str]:
+    def logs(
+        self, output: Output, *, tail: int | None = None, since: float | None = None, follow: bool = False
+    ) -> AsyncGenerator[LogLine, None]:
         raise NotImplementedError
 
-    def follow(self, log: Path) -> AsyncIterator[str]:
-        raise NotImplementedError
+    def note_times(self, outputs: Collection[Output]) -> None:
+        pass  # the journal has a time for each line
 
     # --- private
 
