@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from longshore.connections import connected
 from longshore.demo import app
 from longshore.drivers.listeners import listeners
 from longshore.routers.base import RouterError, Target, Traffic
 from longshore.routers.envoy import EnvoyRouter
-from longshore.routers.envoy.drain import connected
 from support.backends import Backend, free_port
 from support.envoy import A, B, envoy_router, needs_envoy, pool
 from support.load import Load, ask

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from longshore.connections import connected
 from longshore.routers.base import Traffic
 from longshore.routers.envoy import EnvoyRouter
-from longshore.routers.envoy.drain import connected
 from support.backends import Backend, free_port
 from support.envoy import A, B, Events, needs_envoy, pool
 from support.manager import until
