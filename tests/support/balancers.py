@@ -62,16 +62,18 @@ def nginx_config(directory: Path, port: int) -> Path:
 @contextmanager
 def haproxy(directory: Path, port: int) -> Iterator[str]:
     """HAProxy as a master with workers, with the `shop.cfg` that is there. Gives the command that reloads it."""
-    config, pid = haproxy_config(directory, port), directory / "haproxy.pid"
+    config = haproxy_config(directory, port)
     rendered = directory / "shop.cfg"
     arguments = f"-f {config} -f {rendered}"
+    log = (directory / "haproxy.log").open("wb")
     process = subprocess.Popen(
-        ["haproxy", "-W", *arguments.split(), "-p", str(pid)],
-        stdin=subprocess.DEVNULL, stdout=(directory / "haproxy.log").open("wb"), stderr=subprocess.STDOUT,
+        ["haproxy", "-W", *arguments.split()],
+        stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
         start_new_session=True,
     )  # fmt: skip
+    log.close()
     with _ended(process, signal.SIGTERM):
-        _until_there(pid, process)
+        _until_there(directory / "admin.sock", process)
         yield f"haproxy -c {arguments} && kill -USR2 {process.pid}"
 
 

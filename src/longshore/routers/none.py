@@ -18,7 +18,7 @@ class NoneRouter:
     """The router of one environment without one.
 
     files     written for a balancer; None: there is only the list in the API, which the store knows all of
-    settle_s  so long after a change the balancer may still send requests by what it knew before
+    settle_s  so long after a change the balancer may still send requests by what it knew before: apply() waits for it
     on_event  as EnvoyRouter's
     """
 
@@ -49,10 +49,11 @@ class NoneRouter:
     async def restore(self, traffic: Mapping[str, Traffic]) -> None:
         for name, each in traffic.items():
             try:
-                await self.apply(name, each)
+                if self._files is not None:
+                    await self._files.publish(name, each)
             except RouterError as error:
                 self._on_event("error", f"endpoints of {name}: {error}")
-            # Whoever was here before may have told of a change a moment ago.
+            # Whoever was here before may have told of a change a moment ago: the next one to rely on it waits.
             self._applied[name], self._told[name] = each, self._clock.monotonic()
         strangers = sorted(set(self._files.known() if self._files is not None else ()) - set(traffic))
         if strangers and not traffic:
@@ -70,9 +71,10 @@ class NoneRouter:
         changed = self._applied.get(name) != traffic
         if self._files is not None:
             changed = await self._files.publish(name, traffic)
+        self._applied[name] = traffic
         if changed:
             self._told[name] = self._clock.monotonic()
-        self._applied[name] = traffic
+        await self._settled(name, self._settle_s)
 
     async def read(self, name: str) -> Traffic | None:
         return self._applied.get(name)
@@ -84,12 +86,8 @@ class NoneRouter:
         return self._applied.get(name) == traffic
 
     async def drained(self, name: str, targets: tuple[Target, ...], bound_s: float) -> frozenset[Target]:
-        """Wait until the balancer has had time to follow the last change. Who is still connected is not known here."""
-        told = self._told.get(name)
-        if told is not None:
-            await self._clock.sleep(max(0.0, min(told + self._settle_s - self._clock.monotonic(), bound_s)))
-            if self._told.get(name) == told:
-                del self._told[name]
+        """Who is still connected is not known here; but nobody new comes once the balancer follows."""
+        await self._settled(name, bound_s)
         return frozenset()
 
     async def figures(self, name: str, pool: str) -> Figures | None:
@@ -103,3 +101,13 @@ class NoneRouter:
 
     async def close(self) -> None:
         pass
+
+    # --- private
+
+    async def _settled(self, name: str, bound_s: float) -> None:
+        """Wait, at most `bound_s`, until the balancer has had its time to follow the last change."""
+        told = self._told.get(name)
+        if told is not None:
+            await self._clock.sleep(max(0.0, min(told + self._settle_s - self._clock.monotonic(), bound_s)))
+            if self._told.get(name) == told and self._clock.monotonic() - told >= self._settle_s:
+                del self._told[name]
