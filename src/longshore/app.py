@@ -11,11 +11,12 @@ import os
 import pwd
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import uvloop
 from fastapi import FastAPI
@@ -35,7 +36,7 @@ from longshore.drivers import DRIVERS
 from longshore.drivers.base import Driver
 from longshore.fence import EpochFence, Fence
 from longshore.files import WorkingDirectory
-from longshore.fleet import Fleet
+from longshore.fleet import Fleet, base_environment
 from longshore.health import probes
 from longshore.health.board import Board
 from longshore.health.monitor import Monitor
@@ -49,7 +50,9 @@ from longshore.rollout.service import Service
 from longshore.rollout.world import World
 from longshore.routers import ROUTERS, RouterOptions
 from longshore.routers.base import Router, RouterError, Traffic
-from longshore.settings import Settings, SettingsError
+from longshore.routers.by_environment import RouterByEnvironment
+from longshore.routers.endpoints.files import Published
+from longshore.settings import Endpoints, Environment, Settings, SettingsError
 from longshore.store import Store
 from longshore.store.backup import Backups
 from longshore.store.sqlite import DATABASE, Damaged, SchemaTooNew, WriteHook
@@ -218,7 +221,7 @@ def _world(
     clock: SystemClock,
     bus: Bus,
     board: Board,
-    router: Router,
+    router: RouterByEnvironment,
     driver_of: Any,
     fence: Fence,
 ) -> World:
@@ -250,8 +253,17 @@ def _world(
         bus=bus,
         board=board,
         fleet=fleet,
-        readiness=Readiness(fleet=fleet, store=store, clock=clock, driver_of=driver_of, board=board, prober=probes),
+        readiness=Readiness(
+            fleet=fleet,
+            store=store,
+            clock=clock,
+            driver_of=driver_of,
+            board=board,
+            prober=probes,
+            opens_ports=lambda environment: settings.environment(environment).router != "none",
+        ),
         router=router,
+        router_of=router.of,
         driver_of=driver_of,
         ports=ports,
         artifact_limits=settings.artifacts.limits(),
@@ -264,23 +276,52 @@ def _world(
     )
 
 
-def _router(settings: Settings, store: Store, fence: Fence) -> Router:
-    def on_event(type: str, message: str) -> None:
+def _router(settings: Settings, store: Store, fence: Fence) -> RouterByEnvironment:
+    """One Envoy for all environments that use it; for the others one each, as each has a balancer of its own."""
+
+    def on_event(environments: Callable[[str], bool], type: str, message: str) -> None:
         level = {"warning": logging.WARNING, "error": logging.ERROR}.get(type, logging.INFO)
         log.log(level, "router: %s", message)
         for deployment in store.deployments():
-            if deployment.routing is not None:
+            if deployment.routing is not None and environments(deployment.environment):
                 store.add_event(deployment.name, type, message, source="router")
 
-    options = RouterOptions(
+    def environment_of(name: str) -> str | None:
+        deployment = store.deployment(name)
+        return deployment.environment if deployment is not None else None
+
+    own = {name: each for name, each in settings.environments.items() if each.router == "none"}
+    envoy = RouterOptions(
         directory=settings.data_dir / "envoy",
-        on_event=on_event,
+        on_event=partial(on_event, lambda environment: environment not in own),
         envoy_path=settings.router.envoy_path,
         concurrency=settings.router.concurrency,
         listen_host=settings.router.listen_host,
         fence=fence,
     )
-    return ROUTERS["envoy"](options)
+    none = {
+        name: RouterOptions(
+            directory=settings.data_dir / "endpoints" / quote(name, safe=""),
+            on_event=partial(on_event, name.__eq__),
+            endpoints=_published(each),
+            settle_s=(each.endpoints or Endpoints()).settle_s,
+            fence=fence,
+        )
+        for name, each in own.items()
+    }
+    return RouterByEnvironment(
+        {name: ROUTERS["none"](options) for name, options in none.items()},
+        ROUTERS["envoy"](envoy),
+        environment_of,
+        partial(on_event, lambda environment: True),
+    )
+
+
+def _published(environment: Environment) -> Published | None:
+    endpoints = environment.endpoints
+    if endpoints is None or not endpoints.file:
+        return None
+    return Published(endpoints.file, endpoints.format, endpoints.reload, endpoints.timeout_s, base_environment())
 
 
 async def _restore_traffic(world: World, router: Router) -> None:

@@ -221,7 +221,9 @@ class Fleet:
         found = [i for id in ids if (i := self._store.instance(id)) is not None and i.port is not None]
         present = [i for i in found if i.host == HERE or (self._reached(i) and i.handle is not None)]
         return tuple(
-            Target(place.address, i.port) for i in present or found if i.port is not None and (place := self._place(i))
+            Target(place.address, i.port, i.id)
+            for i in present or found
+            if i.port is not None and (place := self._place(i))
         )
 
     def address(self, instance: Instance) -> str:
@@ -238,7 +240,9 @@ class Fleet:
         """The routing, resolved to addresses."""
 
         def resolve(pool: Any) -> TargetPool | None:
-            return None if pool is None else TargetPool(pool.id, self.targets(pool.instances), pool.health_path)
+            if pool is None:
+                return None
+            return TargetPool(pool.id, self.targets(pool.instances), pool.health_path, pool.version)
 
         return Traffic(
             port=routing.port,

@@ -12,6 +12,7 @@ from longshore.health.errands import RETRY_S, Errands
 from longshore.health.inventory import Inventory
 from longshore.health.watching import Watching
 from longshore.model import Deployment, Instance, InstanceState, RolloutStatus
+from longshore.rollout.draining import drained
 from longshore.rollout.world import World
 
 #: seconds between restarts of an instance that keeps ending: 0, 1, 2, 4 … (Nomad and systemd grow theirs likewise)
@@ -139,8 +140,8 @@ class Mending:
         spec = self._inventory.committed(deployment)
         drain_s, stop_s = (spec.drain_timeout, spec.stop_timeout) if spec is not None else (30.0, 10.0)
         ids = tuple(gone)
-        world.fleet.mute(ids)
-        await world.router.drained(world.fleet.targets(ids), drain_s)
+        for warning in (await drained(world, name, deployment.environment, ids, drain_s)).warnings:
+            world.event(name, "warning", warning, source="monitor")
         await all_of(*(world.fleet.retire(id, stop_s) for id in ids))
         world.event(name, "info", f"retired {', '.join(sorted(ids))}", source="monitor")
 

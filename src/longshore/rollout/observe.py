@@ -18,13 +18,11 @@ async def observe(
     *,
     scan: Scan | None,
     source: Release | None = None,
-    routed: bool,
 ) -> View:
     """What is there, for the strategy of `rollout`.
 
     scan    of the artifact; None where the release is kept, or copied from `source`
     source  the release that a change takes its files from
-    routed  the environment has a router
     """
     store, spec = world.store, rollout.spec
     deployment = store.deployment(rollout.deployment)
@@ -67,7 +65,7 @@ async def observe(
         leftover=tuple(i for i in instances.values() if i.id not in warm_ids),
         routing=deployment.routing,
         runs=command is not None,
-        routed=routed and command is not None and spec.is_served,
+        routed=command is not None and spec.is_served,
         directory_is_foreign=current is None and await asyncio.to_thread(directory.is_foreign),
         fetch=not kept,
         source=source,
@@ -77,9 +75,7 @@ async def observe(
     )
 
 
-def preview(
-    spec: Spec, *, deployment: Deployment | None, scan: Scan, world: World, routed: bool, foreign: bool, kept: bool
-) -> View:
+def preview(spec: Spec, *, deployment: Deployment | None, scan: Scan, world: World, foreign: bool, kept: bool) -> View:
     """The view a rollout of this spec would have now, for a plan that is only shown."""
     name = spec.name
     instances = {instance.id: instance for instance in world.store.instances(name)} if deployment else {}
@@ -97,7 +93,7 @@ def preview(
         leftover=tuple(instances.values()),
         routing=deployment.routing if deployment else None,
         runs=command is not None,
-        routed=routed and command is not None and spec.is_served,
+        routed=command is not None and spec.is_served,
         directory_is_foreign=foreign,
         fetch=not kept,
         sha256=scan.sha256,

@@ -260,8 +260,6 @@ def _port(
     if port is None or not runs:
         return
     at = "port" if spec.port is not None else "health_check_url"
-    if environment.router == "none":
-        findings.refuse(at, f"environment {spec.environment!r} has no router, so nothing can serve port {port} there")
     named = Spec("", "", "", health_check_url=spec.health_check_url).public_port
     if spec.port is not None and named is not None and named != spec.port:
         findings.refuse("port", f"is {spec.port}, but health_check_url says {named}: name one public port")
@@ -269,9 +267,10 @@ def _port(
         if other.name != spec.name and other.public_port == port:
             findings.refuse(at, f"{port} is the public port of {other.name}: choose another")
             return
-    if (deployment is None or deployment.routing is None or deployment.routing.port != port) and not (
-        world.ports.is_free(port)
-    ):
+    # With a balancer of the user's own it is that which listens there, here or elsewhere.
+    ours = environment.router != "none"
+    new = deployment is None or deployment.routing is None or deployment.routing.port != port
+    if ours and new and not world.ports.is_free(port):
         holder = stranger(port, ())
         by = f"another program, {holder}" if holder else "another program, or needs privileges"
         findings.refuse(at, f"port {port} is in use by {by}: free it or choose another")
@@ -297,16 +296,33 @@ def _strategy(world: World, spec: Spec, findings: Findings, *, runs: bool) -> No
     if not runs:
         return
     if spec.public_port is not None:
-        missing = STRATEGIES[spec.strategy].NEEDS - world.router.capabilities()
-        if missing:
-            findings.refuse(
-                "strategy", f"{spec.strategy} needs {', '.join(sorted(missing))}, which the router cannot do"
-            )
+        _traffic(world, spec, findings)
     if spec.strategy == "canary" and spec.public_port is None:
         findings.warn("strategy", "canary without a port: no requests can be shared out, only health is watched")
     if spec.strategy == "rolling" and spec.replicas == 1:
         what = "stops before the new one starts" if limit.most == 1 else "is replaced in one step"
         findings.warn("replicas", f"rolling with 1 replica: the only instance {what}")
+
+
+def _traffic(world: World, spec: Spec, findings: Findings) -> None:
+    """Can the environment's router do what is asked of it?"""
+    router = world.router_of(spec.environment)
+    can, where = router.capabilities(), f"the router of {spec.environment!r} ({router.name})"
+    # A canary's figures come from the router. Where there are none, the user's own checks can judge it all the same.
+    judged = spec.strategy == "canary" and bool(spec.canary.analysis.checks)
+    missing = STRATEGIES[spec.strategy].NEEDS - can - (frozenset({"figures"}) if judged else frozenset())
+    if missing:
+        remedy = ": give it checks of your own (canary.analysis.checks)" if missing == {"figures"} else ""
+        findings.refuse(
+            "strategy", f"{spec.strategy} needs {', '.join(sorted(missing))}, which {where} cannot do{remedy}"
+        )
+    if spec.canary.sticky and "sticky" not in can:
+        findings.refuse("canary.sticky", f"{where} cannot keep clients on a version: leave it out")
+    if spec.strategy == "recreate" and spec.recreate.hold and "hold" not in can:
+        findings.warn(
+            "strategy",
+            f"{where} cannot hold requests: they fail while recreate has nothing running; rolling loses none",
+        )
 
 
 def _command(spec: Spec, scan: Scan, command: str | tuple[str, ...] | None, findings: Findings) -> None:

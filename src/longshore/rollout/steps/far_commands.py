@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path
 
 from longshore.errors import HookFailed
 from longshore.hosts.base import HostUnreachable
@@ -25,7 +25,7 @@ async def run_there(
     from longshore.drivers.systemd.commands import run_command
 
     world, spec = context.world, context.spec
-    directory = PurePosixPath(spec.working_directory, "releases", context.rollout.version)
+    directory = Path(spec.working_directory, "releases", context.rollout.version)
     environment = {
         **spec.configuration,
         **variables_of(context),
