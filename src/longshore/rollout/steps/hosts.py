@@ -15,6 +15,7 @@ from longshore.hosts.base import HostUnreachable
 from longshore.model import Spec
 from longshore.rollout.plan import Context, Step
 from longshore.rollout.providing import prune_there
+from longshore.rollout.steps.far_commands import end_there
 
 
 async def on_each(
@@ -138,7 +139,7 @@ class SwitchHosts(Step):
 
 @dataclass(frozen=True)
 class PruneHosts(Step):
-    """Releases that are not kept are not on the hosts either."""
+    """Releases that are not kept are not on the hosts either; nor is what is known there of the rollout's hooks."""
 
     kind: ClassVar[str] = "prune_hosts"
     hosts: tuple[str, ...]
@@ -153,7 +154,10 @@ class PruneHosts(Step):
         async def prune(directory: FarDirectory) -> str:
             return ", ".join(await prune_there(context.world, context.name, directory))
 
-        return "; ".join(await on_each(context, self.hosts, prune)) or "nothing to remove"
+        removed = "; ".join(await on_each(context, self.hosts, prune))
+        if context.spec.hooks_on != "local" and (context.spec.pre_deploy_hooks or context.spec.post_deploy_hooks):
+            await end_there(context, self.hosts)
+        return removed or "nothing to remove"
 
 
 async def _point(directory: FarDirectory, version: str | None) -> str:
