@@ -39,7 +39,7 @@ class Machines:
         return self._hosts.get(environment) or just_here(environment)
 
     async def meet(self, environments: Collection[str]) -> None:
-        """Be connected to the hosts of these, where that takes no longer than MEET_S: of a host that has a name only the
+        """Be connected to the hosts of these, where that takes no longer than MEET_S: of a host with a name only the
         address is not known before."""
         hosts = [host for name in environments for host in self._hosts.get(name, {}).values()]
         if not hosts:
