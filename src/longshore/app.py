@@ -79,7 +79,7 @@ def run(settings: Settings) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
     )
-    for chatty in ("httpx2", "uvicorn"):  # a line for each probe and each socket says nothing to an operator
+    for chatty in ("asyncssh", "httpx2", "uvicorn"):  # lines that say nothing to an operator
         logging.getLogger(chatty).setLevel(logging.WARNING)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))

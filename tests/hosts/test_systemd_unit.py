@@ -143,7 +143,7 @@ def test_one_that_hangs_is_replaced_by_the_watchdog_and_applications_go_on(host:
 
 
 def test_after_a_reboot_the_manager_and_its_applications_are_back(host: Host) -> None:
-    host.kit("reboot", "1")
+    host.reboot()
     until(lambda: active(host), "systemd has started it: " + host.ask("journalctl", "-u", "longshore", "-n", "40"))
 
     def healthy() -> bool:

@@ -35,11 +35,14 @@ Input = bytes | AsyncIterator[bytes]
 
 class HostUnreachable(DriverError):
     """A host cannot be asked: it does not answer, its connection was lost, or it does not let us in. The message names
-    the host, says why, and what to do where that is known."""
+    the host, says why, and what to do where that is known.
 
-    def __init__(self, host: str, message: str) -> None:
+    passing   it may be over by itself: a lost connection, a host that boots. False: somebody has to do something
+    """
+
+    def __init__(self, host: str, message: str, *, passing: bool = False) -> None:
         super().__init__(message)
-        self.host = host
+        self.host, self.passing = host, passing
 
 
 class ScriptFailed(DriverError):
@@ -116,11 +119,17 @@ class Here:
 class Host(Place, Protocol):
     """One machine. Made once for each manager; connects when it is first used, and again whenever that is needed."""
 
-    #: whose systemd: the machine's, or the user's own (`systemd --user`)
-    scope: Literal["system", "user"]
-    #: where generated units go, and where records of ours do
-    units: PurePosixPath
-    state: PurePosixPath
+    @property
+    def scope(self) -> Literal["system", "user"]:
+        """Whose systemd: the machine's, or the user's own (`systemd --user`)."""
+
+    @property
+    def units(self) -> PurePosixPath:
+        """Where generated units go. With scope "user" it lies in a home, and is known once it was connected."""
+
+    @property
+    def state(self) -> PurePosixPath:
+        """Where records of ours go; likewise."""
 
     def watch(self, changed: Callable[[Host], None]) -> Callable[[], None]:
         """Call `changed` whenever `reachable` becomes another. Returns what ends that."""

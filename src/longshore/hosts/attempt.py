@@ -1,0 +1,49 @@
+"""Repeating what may be repeated, for as long as a lost connection may take to come back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from longshore.hosts.base import Host, HostUnreachable
+
+T = TypeVar("T")
+
+#: seconds that a connection may be gone before whoever works on the host is told
+BOUND_S = 10.0
+
+
+async def attempt(host: Host, work: Callable[[], Awaitable[T]], bound_s: float = BOUND_S) -> T:
+    """What `work` returns, which is begun again after a connection was lost in it.
+
+    work      does the same however often it is done, and asks rather than guesses what is done already
+    bound_s   seconds, counted from the first loss, until it is no longer begun again
+    Raises HostUnreachable: the last one; at once where waiting does not help (a key that is refused).
+    """
+    deadline: float | None = None
+    while True:
+        try:
+            return await work()
+        except HostUnreachable as error:
+            if not error.passing:
+                raise
+            deadline = deadline or time.monotonic() + bound_s
+            await _back(host, deadline, error)
+
+
+async def _back(host: Host, deadline: float, error: HostUnreachable) -> None:
+    """Wait until it is connected again. Raises the last HostUnreachable when it is not in time."""
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            async with asyncio.timeout(left):
+                await host.connect()
+            return
+        except HostUnreachable as again:
+            if not again.passing:
+                raise
+            error = again
+        except TimeoutError:
+            break
+    raise error

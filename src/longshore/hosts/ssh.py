@@ -1,0 +1,236 @@
+"""A host that is reached by SSH."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from longshore.fence import Fence, unfenced
+from longshore.hosts import facts, guard, refusals
+from longshore.hosts.base import Facts, HostUnreachable
+from longshore.hosts.dialling import dial
+from longshore.hosts.guard import Scope
+from longshore.hosts.link import Link, Opened
+from longshore.hosts.refusals import Peer
+from longshore.hosts.sessions import END_S, HostWithSessions, Session
+from longshore.hosts.settings import HostSettings, SshSettings, parse_short
+
+if TYPE_CHECKING:
+    from asyncssh import SSHClientConnection, SSHClientProcess
+
+log = logging.getLogger(__name__)
+
+
+class SshHost(HostWithSessions):
+    """One machine over one kept connection, and further ones for what is followed (journals), so that whoever reads
+    logs takes no session from a rollout."""
+
+    def __init__(
+        self,
+        settings: HostSettings,
+        ssh: SshSettings,
+        scope: Scope,
+        manager_id: str,
+        epoch: int,
+        fence: Fence = unfenced,
+    ) -> None:
+        super().__init__(settings.name, scope, manager_id, epoch, fence)
+        self.listen = settings.listen
+        self.labels = settings.labels
+        self._settings, self._ssh = settings, ssh
+        self._sudo = scope == "system" and settings.becomes_root
+        self._peer = peer_of(settings, ssh)
+        self._address = settings.address if _is_ip(settings.address) else ""
+        self._main = Link(self.name, self._dial, self._found)
+        self._followers: list[Link] = []
+        self._ending = asyncio.Semaphore(1)
+
+    @property
+    def title(self) -> str:
+        return f"host {self.name}"
+
+    @property
+    def address(self) -> str:
+        """Once it was connected an IP address, whatever the configuration calls it by."""
+        return self._address or self._settings.address
+
+    async def connect(self) -> Facts:
+        self._fence()
+        return (await self._main.open()).facts
+
+    async def close(self) -> None:
+        await super().close()
+        for link in (self._main, *self._followers):
+            await link.close()
+
+    # --- connections
+
+    async def _dial(
+        self, generation: int, lost: Callable[[Exception | None], None], link: Link | None = None
+    ) -> Opened:
+        link = link or self._main
+        bound_s = self._ssh.connect_timeout_s
+        try:
+            async with asyncio.timeout(bound_s):
+                connection, address = await dial(self._peer, self._jump(), self._ssh, lost)
+                try:
+                    self._address = address
+                    shown = self._pass(link.id, generation)
+                    text = guard.program(shown, facts.SCRIPT, facts.TOOLS, {})
+                    async with self._start(connection, text, shown) as session:
+                        with self._telling():
+                            session.process = await self._passed(session)
+                            session.stdin.write_eof()
+                            found = facts.parse_facts((await self._read(session)).stdout)
+                except BaseException:
+                    connection.abort()
+                    raise
+        except TimeoutError as error:
+            raise refusals.not_connected(self._peer, error, bound_s) from None
+        except ValueError as error:
+            raise self._peer.refusal(f"is no machine that can be worked on: {error}") from None
+        self._home = found.home
+        return Opened(connection, generation, found)
+
+    def _jump(self) -> Peer | None:
+        if not self._settings.jump:
+            return None
+        jump = HostSettings(**parse_short(self._settings.jump), name=self.name, key=self._settings.key)
+        return peer_of(jump, self._ssh, f"the jump host of {self.name}")
+
+    def _follower(self) -> Link:
+        """A link with room for one more that goes on for long."""
+        for link in self._followers:
+            if not link.sessions.locked():
+                return link
+
+        async def dialling(generation: int, lost: Callable[[Exception | None], None]) -> Opened:
+            return await self._dial(generation, lost, link)
+
+        link = Link(self.name, dialling, lambda reachable: None)
+        self._followers.append(link)
+        return link
+
+    # --- sessions
+
+    @asynccontextmanager
+    async def _open(
+        self, script: str, arguments: tuple[str, ...], environment: Mapping[str, str], *, follows: bool
+    ) -> AsyncGenerator[Session]:
+        link = self._follower() if follows else self._main
+        async with link.sessions:
+            link.used += 1
+            try:
+                opened = await link.open()
+                shown = self._pass(link.id, opened.generation)
+                text = guard.program(shown, script, arguments, environment)
+                async with self._start(opened.connection, text, shown) as session:
+                    yield session
+            finally:
+                link.used -= 1
+                if follows and not link.used:
+                    await link.close()
+
+    @asynccontextmanager
+    async def _start(self, connection: SSHClientConnection, text: bytes, shown: guard.Pass) -> AsyncGenerator[Session]:
+        import asyncssh
+
+        boot = f"exec /bin/sh -c '{guard.BOOT}'"
+        if self._sudo:
+            boot = f"exec sudo -n -- /bin/sh -c '{guard.BOOT}'"
+        try:
+            with self._telling():
+                process: SSHClientProcess[bytes] = await connection.create_process(boot, encoding=None)
+        except asyncssh.ChannelOpenError as error:
+            raise refusals.no_session(self._peer, error) from error
+        session = _Channel(self, connection, process, shown)
+        try:
+            with self._telling():
+                process.stdin.write(text)
+            yield session
+        finally:
+            await session.end()
+
+    def _not_begun(self, code: int | None, stderr: bytes) -> HostUnreachable:
+        return refusals.not_begun(self._peer, self._sudo, code, stderr)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        import asyncssh
+
+        try:
+            yield
+        except asyncssh.ChannelOpenError:
+            raise
+        except (BrokenPipeError, ConnectionResetError):
+            raise
+        except (asyncssh.Error, OSError) as error:
+            raise refusals.lost(self._peer, error) from error
+
+    async def end_process(self, connection: SSHClientConnection, process: tuple[int, int], shown: guard.Pass) -> None:
+        """End a session from another one: a signal over SSH would not reach what sudo has started."""
+        script, arguments = guard.ending(*process)
+        text = guard.program(shown, script, arguments, {})
+        try:
+            async with self._ending, asyncio.timeout(END_S), self._start(connection, text, shown) as session:
+                with self._telling():
+                    session.stdin.write_eof()
+                    await session.stdout.read()
+        except (HostUnreachable, TimeoutError) as error:
+            # The first session of the next connection ends it, if nothing else does.
+            log.warning("%s: process %d could not be ended: %s", self.title, process[0], error or "no answer")
+
+
+class _Channel(Session):
+    def __init__(
+        self, host: SshHost, connection: SSHClientConnection, process: SSHClientProcess[bytes], shown: guard.Pass
+    ) -> None:
+        self.stdin: Any = process.stdin
+        self.stdout: Any = process.stdout
+        self.stderr: Any = process.stderr
+        self._host, self._connection, self._process, self._shown = host, connection, process, shown
+
+    async def ended(self) -> int:
+        await self._process.wait_closed()
+        code = self._process.returncode
+        if code is None:
+            raise refusals.lost(self._host._peer, None)
+        return code
+
+    async def end(self) -> None:
+        if self.process is not None and self._process.returncode is None and not self._connection.is_closed():
+            ending = asyncio.create_task(self._host.end_process(self._connection, self.process, self._shown))
+            _ENDINGS.add(ending)
+            ending.add_done_callback(_ENDINGS.discard)
+            await asyncio.shield(ending)
+        self._process.close()
+
+
+#: what is ended although nobody waits for it any more
+_ENDINGS: set[asyncio.Task[None]] = set()
+
+
+def peer_of(settings: HostSettings, ssh: SshSettings, title: str = "") -> Peer:
+    key = settings.key or ssh.key
+    return Peer(
+        name=settings.name,
+        title=title or f"host {settings.name}",
+        user=settings.user,
+        address=settings.address,
+        port=settings.port,
+        key=key.expanduser() if key else None,
+        known_hosts=ssh.known_hosts,
+        through=settings.jump,
+    )
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
