@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from longshore.files.far import FarDirectory
+from longshore.files.far import FarDirectory, Stock
 from longshore.hosts.base import Host
 from longshore.model import Deployment, ReleaseState, Spec
 from longshore.rollout.world import World
@@ -16,7 +16,7 @@ async def provide(world: World, spec: Spec, host: str) -> None:
         return
     directory = far_directory(world, spec, host)
     await directory.claim(world.claim_of(spec.name))
-    await directory.ship(world.files_of(spec), spec.version, user=world.user_of(spec))
+    await directory.ship(Stock(world.files_of(spec)), spec.version, spec.shared_paths, world.user_of(spec) or "")
 
 
 async def catch_up(world: World, deployment: Deployment, host: str) -> bool:
