@@ -18,8 +18,7 @@ import pytest
 
 from longshore.client import DeploymentFailed, DeploymentNotFound
 from longshore.demo.stage import NAME
-from longshore.routers.endpoints import FORMATS
-from support.balancers import haproxy, needs_haproxy, needs_nginx, nginx
+from support.balancers import first_file, haproxy, needs_haproxy, needs_nginx, nginx
 from support.load import RequestFailed, ask
 from support.manager import Site, open_site, until
 
@@ -50,9 +49,7 @@ async def open_balanced(directory: Path, format: str, **settings: str) -> AsyncI
     run, suffix = BALANCERS[format]
     etc = directory / "etc"
     etc.mkdir()
-    # What the guide says to begin with, as neither starts with a configuration that names what is not there.
-    file = etc / f"shop.{suffix}"
-    file.write_text(FORMATS[format]("shop", None))
+    file = first_file(suffix, etc)
     reload = directory / "reload"
     variables = {
         "ROUTER": "none",
