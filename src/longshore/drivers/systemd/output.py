@@ -6,7 +6,7 @@ Only what the unit's own processes have said: what systemd says about it is in t
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,19 +15,16 @@ from longshore.drivers.systemd.manager import title_of
 from longshore.hosts import HostUnreachable, attempt
 from longshore.hosts.base import Host
 
-# unit scope lines since: the last lines, oldest first. A user's own journal is read by --user only where it is kept on
-# disk; where it is not, a user may read nothing, and journalctl says so.
-_TAIL = r"""
-set -- "$1" "$2" "$3" "${4:+--since=@$4}"
+#: lines read of what was said before, where nobody says how many
+MOST_LINES = 50_000
+
+# unit scope lines since cursor follow. A user's own units are named in another field.
+_READ = r"""
+unit=$1 scope=$2 lines=$3 since=$4 cursor=$5 follow=$6
 field=_SYSTEMD_UNIT
-[ "$2" != user ] || field=_SYSTEMD_USER_UNIT
-exec journalctl --quiet --no-pager --all --output=json --output-fields=MESSAGE "--lines=$3" ${4:+"$4"} "$field=$1"
-"""
-_FOLLOW = r"""
-field=_SYSTEMD_UNIT
-[ "$2" != user ] || field=_SYSTEMD_USER_UNIT
-exec journalctl --quiet --no-pager --all --output=json --output-fields=MESSAGE --follow \
-  ${3:+"--after-cursor=$3"} --lines="$4" "$field=$1"
+[ "$scope" != user ] || field=_SYSTEMD_USER_UNIT
+exec journalctl --quiet --no-pager --all --output=json --output-fields=MESSAGE "--lines=$lines" \
+  ${follow:+--follow} ${since:+"--since=@$since"} ${cursor:+"--after-cursor=$cursor"} "$field=$unit"
 """
 
 
@@ -40,29 +37,28 @@ class Said:
     cursor: str
 
 
-async def tail(host: Host, unit: str, lines: int, since: float | None = None) -> list[Said]:
-    """The last lines of a unit's output, whatever run of it, oldest first; since: only what was said from then on.
+async def read(
+    host: Host, unit: str, *, tail: int | None = None, since: float | None = None, follow: bool = False
+) -> AsyncGenerator[Said, None]:
+    """Lines of a unit's output, whatever run of it, as Driver.logs says.
 
-    Raises HostUnreachable; ScriptFailed where the journal cannot be read.
+    Followed across restarts and lost connections: what was said meanwhile comes after. Raises HostUnreachable where the
+    host stays away; ScriptFailed where its journal cannot be read.
     """
-    if lines <= 0:
-        return []
-
-    async def work() -> list[Said]:
-        done = await host.run(_TAIL, unit, host.scope, str(lines), "" if since is None else f"{since:.6f}")
-        return [said for line in done.stdout.splitlines() if (said := parse_line(line)) is not None]
-
-    return await attempt(host, work)
-
-
-async def follow(host: Host, unit: str) -> AsyncIterator[Said]:
-    """Lines from now on, across restarts, and across lost connections: what was said meanwhile comes after. Endless;
-    raises HostUnreachable where the host stays away."""
+    lines = str(MOST_LINES if tail is None else max(0, tail))
+    began = "" if since is None else f"{since:.6f}"
+    if not follow:
+        done = await attempt(host, lambda: host.run(_READ, unit, host.scope, lines, began, "", ""))
+        for line in done.stdout.splitlines():
+            if (said := parse_line(line)) is not None:
+                yield said
+        return
     cursor = ""
     while True:
+        arguments = ("all", "", cursor) if cursor else (lines, began, "")
         try:
-            async with host.lines(_FOLLOW, unit, host.scope, cursor, "all" if cursor else "0") as lines:
-                async for line in lines:
+            async with host.lines(_READ, unit, host.scope, *arguments, "follow") as found:
+                async for line in found:
                     if (said := parse_line(line)) is not None:
                         cursor = said.cursor
                         yield said
