@@ -32,8 +32,6 @@ from longshore.bus import Bus
 from longshore.clock import SystemClock
 from longshore.concurrency import beside
 from longshore.data_dir import admin_token, announced, locked
-from longshore.drivers import DRIVERS
-from longshore.drivers.base import Driver
 from longshore.fence import EpochFence, Fence
 from longshore.files import WorkingDirectory
 from longshore.fleet import Fleet, base_environment
@@ -41,10 +39,13 @@ from longshore.health import probes
 from longshore.health.board import Board
 from longshore.health.monitor import Monitor
 from longshore.health.readiness import Readiness
+from longshore.hosts.base import HERE
 from longshore.lifecycle import ending
+from longshore.machines import Machines
 from longshore.model import Spec
 from longshore.notify import keep_alive, notify
 from longshore.ports import PortRange
+from longshore.rollout.providing import provide
 from longshore.rollout.runner import Runner
 from longshore.rollout.service import Service
 from longshore.rollout.world import World
@@ -126,7 +127,7 @@ def check(settings: Settings) -> None:
             raise SettingsError(f"--no-auth is for loopback only, not for {settings.listen}: leave it out.")
         log.warning("NO AUTHENTICATION: everybody on this machine may deploy (--no-auth)")
     for name, environment in settings.environments.items():
-        if environment.user is not None:
+        if environment.user is not None and not environment.hosts:
             if os.geteuid() != 0:
                 raise SettingsError(f"environments.{name}.user needs a manager that is run by root.")
             try:
@@ -146,14 +147,12 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
     clock, bus, defaults = SystemClock(), Bus(), defaults_of(settings)
     with locked(settings.data_dir), _taken_over(settings, clock, on_write) as (store, fence):
         board = Board(clock, store.touch)
-        drivers = {name: DRIVERS[name](store.manager_id, fence) for name in ("process",)}
+        machines = Machines(settings, store.manager_id, store.db.epoch, fence)
+        driver_of = machines.driver_of
         with _said("The router cannot be used"):
             router = _router(settings, store, fence)
 
-        def driver_of(environment: str) -> Driver:
-            return drivers[settings.environment(environment).driver]
-
-        world = _world(settings, store, clock, bus, board, router, driver_of, fence)
+        world = _world(settings, store, clock, bus, board, router, machines, fence)
         runner = Runner(world, settings)
         service = Service(world, settings, defaults, runner)
         outbox = Outbox(store, clock, settings.webhooks)
@@ -170,6 +169,7 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
             ready=ready.is_set, version=__version__,
         )  # fmt: skip
         try:
+            await machines.meet({each.environment for each in store.deployments()})
             with _said("The router cannot take over"):
                 await _restore_traffic(world, router)
             await monitor.sweep()
@@ -182,6 +182,7 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
             await service.close()
             await runner.close()
             await router.close()
+            await machines.close()
 
 
 # --- private: parts
@@ -222,7 +223,7 @@ def _world(
     bus: Bus,
     board: Board,
     router: RouterByEnvironment,
-    driver_of: Any,
+    machines: Machines,
     fence: Fence,
 ) -> World:
     def user_of(spec: Spec) -> str | None:
@@ -230,8 +231,8 @@ def _world(
 
     def owner_of(spec: Spec) -> tuple[int, int] | None:
         user = user_of(spec)
-        if user is None:
-            return None
+        if user is None or HERE not in machines.hosts_of(spec.environment):
+            return None  # what lies here is a copy of ours; on the hosts it is the user's
         entry = pwd.getpwnam(user)
         return entry.pw_uid, entry.pw_gid
 
@@ -241,13 +242,14 @@ def _world(
     fleet = Fleet(
         store=store,
         clock=clock,
-        driver_of=driver_of,
+        driver_of=machines.driver_of,
         user_of=user_of,
         board=board,
         ports=ports,
         log_path=lambda deployment, instance: logs / deployment / f"{instance}.log",
+        hosts_of=machines.hosts_of,
     )
-    return World(
+    world = World(
         store=store,
         clock=clock,
         bus=bus,
@@ -257,14 +259,14 @@ def _world(
             fleet=fleet,
             store=store,
             clock=clock,
-            driver_of=driver_of,
+            driver_of=machines.driver_of,
             board=board,
             prober=probes,
             opens_ports=lambda environment: settings.environment(environment).router != "none",
         ),
         router=router,
         router_of=router.of,
-        driver_of=driver_of,
+        driver_of=machines.driver_of,
         ports=ports,
         artifact_limits=settings.artifacts.limits(),
         keep_releases=settings.keep_releases,
@@ -272,8 +274,11 @@ def _world(
         user_of=user_of,
         owner_of=owner_of,
         directory_of=partial(WorkingDirectory, fence=fence),
+        hosts_of=machines.hosts_of,
         fence=fence,
     )
+    fleet.provide = partial(provide, world)
+    return world
 
 
 def _router(settings: Settings, store: Store, fence: Fence) -> RouterByEnvironment:

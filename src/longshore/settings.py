@@ -106,6 +106,7 @@ class Environment(_Section):
     scope: Literal["system", "user"] = Field("system", description="whose systemd: the machine's, or the user's own")
     hosts: tuple[HostSettings, ...] = Field((), description="machines that instances run on; default: this one")
     ssh: SshSettings = SshSettings()
+    apps: str = Field("", description="where on its hosts deployments live that name no working_directory")
     endpoints: Endpoints | None = Field(None, description="with router none: how a balancer of your own is told")
     router: Literal["envoy", "none"] = "envoy"
     user: str | None = Field(None, description="user that instances and hooks run as; needs a manager run by root")
@@ -134,6 +135,14 @@ class Environment(_Section):
         if self.endpoints is not None and self.router != "none":
             raise ValueError('endpoints are for router = "none": Envoy is told by Longshore itself')
         return self
+
+    @property
+    def apps_there(self) -> str:
+        """`apps`, or what stands for it: /srv, and for a user's own systemd the home it has everywhere."""
+        if self.apps or self.scope == "system":
+            return self.apps or "/srv"
+        user = self.hosts[0].user if self.hosts else "root"
+        return "/root/apps" if user == "root" else f"/home/{user}/apps"
 
     @property
     def approval_timeout_s(self) -> float:

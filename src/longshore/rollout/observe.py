@@ -30,14 +30,17 @@ async def observe(
     current = store.release(deployment.name, deployment.current_version) if deployment.current_version else None
     wanted = store.release(deployment.name, rollout.version)
     kept = wanted is not None and wanted.state is ReleaseState.kept
-    if source is not None:
+    command: str | tuple[str, ...] | None
+    if spec.systemd.unit == "existing":
+        command = _of_unit(spec)
+    elif source is not None:
         command = spec.command if spec.command is not None else source.command
     elif kept and (spec.command is None or scan is None):
         assert wanted is not None
         command = wanted.command
     else:
         assert scan is not None
-        command = resolve_command(spec.command, scan, spec.service_name)
+        command = command_of(spec, scan)
 
     instances = {instance.id: instance for instance in store.instances(deployment.name)}
     serving = tuple(instances.pop(id) for id in deployment.instances if id in instances)
@@ -80,7 +83,7 @@ def preview(spec: Spec, *, deployment: Deployment | None, scan: Scan, world: Wor
     name = spec.name
     instances = {instance.id: instance for instance in world.store.instances(name)} if deployment else {}
     serving = tuple(instances.pop(id) for id in deployment.instances if id in instances) if deployment else ()
-    command = resolve_command(spec.command, scan, spec.service_name)
+    command = command_of(spec, scan)
     last = world.store.last_rollout_of(name)
     current = deployment.current_version if deployment else None
     return View(
@@ -100,6 +103,18 @@ def preview(spec: Spec, *, deployment: Deployment | None, scan: Scan, world: Wor
         command=command,
         hosts=hosts_for(world, spec),
     )
+
+
+def command_of(spec: Spec, scan: Scan) -> str | tuple[str, ...] | None:
+    """What an instance runs; None: nothing, the release is files only."""
+    if spec.systemd.unit == "existing":
+        return _of_unit(spec)
+    return resolve_command(spec.command, scan, spec.service_name)
+
+
+def _of_unit(spec: Spec) -> str:
+    """For people: the unit itself says what it runs."""
+    return f"unit {spec.service_name}"
 
 
 def hosts_for(world: World, spec: Spec) -> tuple[str, ...]:

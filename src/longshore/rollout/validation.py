@@ -9,7 +9,7 @@ from pathlib import Path
 
 from longshore.artifacts import find
 from longshore.artifacts.base import ArtifactError, ArtifactMissing, Scan
-from longshore.artifacts.command import missing_program, resolve_command
+from longshore.artifacts.command import missing_program
 from longshore.artifacts.stopping import in_thread
 from longshore.drivers.listeners import stranger
 from longshore.errors import ArtifactNotFound, DependencyUnknown, Issue, SpecInvalid
@@ -17,10 +17,12 @@ from longshore.files import PRE_LONGSHORE, FilesError, shared_path_problems
 from longshore.fleet import base_environment
 from longshore.masking import is_masked
 from longshore.model import Deployment, Health, Release, ReleaseState, Spec
+from longshore.rollout.observe import command_of
 from longshore.rollout.reports import Validation
 from longshore.rollout.request import Request
 from longshore.rollout.strategies import STRATEGIES
 from longshore.rollout.strategies.rolling import bounds
+from longshore.rollout.validation_hosts import check_hosts, check_units
 from longshore.rollout.world import World
 from longshore.settings import Environment
 
@@ -80,7 +82,7 @@ async def check(
     scan = await _artifact(world, spec, findings) if readable else None
     command = (spec.command if spec.command is not None else source.command) if source is not None else None
     if scan is not None:
-        command = resolve_command(spec.command, scan, spec.service_name)
+        command = command_of(spec, scan)
     runs = command is not None or spec.command is not None
     if "version" not in bad and spec.version:
         _version(world, spec, scan, findings)
@@ -89,10 +91,12 @@ async def check(
         if (files := source or scan) is not None:
             at = "artifact_path" if source is None else "working_directory"
             await _disk(world, spec, files.size_bytes, findings, at)
+            await check_hosts(world, spec, files.size_bytes, findings)
         _dependencies(world, spec, findings)
     _port(world, spec, deployment, findings, runs=runs, environment=environment)
     if "rolling" not in bad:
         _strategy(world, spec, findings, runs=runs)
+    check_units(world, spec, findings)
     if runs:
         await _driver(world, spec, findings)
     for problem in shared_path_problems(spec.shared_paths):
@@ -101,7 +105,7 @@ async def check(
         findings.refuse(f"configuration.{key}", f"{key} is set by Longshore for each instance; leave it out")
     for key in sorted(key for key, text in spec.configuration.items() if is_masked(text)):
         findings.refuse(f"configuration.{key}", "is the mask that is shown instead of a secret: give the secret itself")
-    if scan is not None:
+    if scan is not None and spec.systemd.unit == "managed":
         _command(spec, scan, command, findings)
     if runs and spec.health_check_url == "" and "health_check_url" not in bad:
         what = "a TCP connect" if spec.public_port is not None else "staying up"
@@ -161,7 +165,11 @@ def _place(world: World, request: Request, spec: Spec, deployment: Deployment | 
                 "another name, or delete the deployment first",
             )
     here = _real(spec.working_directory)
+    far = world.is_far(spec.environment)
     for other in world.store.deployments():
+        # Directories of other hosts have nothing to do with those here.
+        if world.is_far(other.environment) != far or (far and other.environment != spec.environment):
+            continue
         there = _real(other.working_directory)
         if other.name != spec.name and (here == there or here in there.parents or there in here.parents):
             findings.refuse(
@@ -170,6 +178,8 @@ def _place(world: World, request: Request, spec: Spec, deployment: Deployment | 
                 f"({other.working_directory}): give each deployment one of its own",
             )
     ours = _real(world.logs.parent)
+    if far:
+        here = ours / "apps" / spec.name
     if here == ours or here in ours.parents or (ours in here.parents and ours / "apps" not in here.parents):
         findings.refuse(
             "working_directory",
