@@ -103,8 +103,23 @@ async def test_a_user_gets_a_systemd_of_their_own(make: Maker) -> None:
     facts = await host.connect()
     assert (facts.uid, str(host.units)) == (1000, "/home/deploy/.config/systemd/user")
     assert str(host.state) == "/home/deploy/.local/state/longshore-host"
-    assert await systemd(host, "GetUnit", "s", "basic.target")
+    (units,) = await systemd(host, "ListUnits")
+    names = {unit[0] for unit in units}
+    assert "basic.target" in names
+    assert "ssh.service" not in names
     assert (await host.run("id -un; systemctl --user is-system-running")).stdout == b"deploy\nrunning\n"
+
+
+async def test_a_user_whose_systemd_does_not_run_is_told_what_is_missing(make: Maker, hosts: HostSet) -> None:
+    hosts[0].shell("mv /run/user/1000/bus /run/user/1000/hidden")
+    try:
+        host = make(user="deploy", scope="user")
+        with pytest.raises(HostUnreachable, match="D-Bus does not answer: /run/user/1000/bus is not there") as told:
+            await host.bus()
+        assert "`loginctl enable-linger deploy`" in str(told.value)
+    finally:
+        hosts[0].shell("mv /run/user/1000/hidden /run/user/1000/bus")
+    assert (await host.bus()).connected
 
 
 async def test_a_wrong_key_is_refused(make: Maker, tmp_path: Path) -> None:

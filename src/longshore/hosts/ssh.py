@@ -145,7 +145,7 @@ class SshHost(HostWithSessions):
             boot = f"exec sudo -n -- /bin/sh -c '{guard.BOOT}'"
         try:
             with self._telling():
-                process: SSHClientProcess[bytes] = await connection.create_process(boot, encoding=None)
+                process = await _created(connection, boot)
         except asyncssh.ChannelOpenError as error:
             if connection.is_closed():
                 raise refusals.lost(self._peer, error) from error
@@ -212,6 +212,21 @@ class _Channel(Session):
             ending.add_done_callback(_ENDINGS.discard)
             await asyncio.shield(ending)
         self._process.close()
+
+
+async def _created(connection: SSHClientConnection, command: str) -> SSHClientProcess[bytes]:
+    """A program there. When we are cancelled while it is started, it is not left waiting for what nobody writes."""
+    creating = asyncio.ensure_future(connection.create_process(command, encoding=None))
+    try:
+        return await asyncio.shield(creating)
+    except asyncio.CancelledError:
+        creating.add_done_callback(_not_wanted)
+        raise
+
+
+def _not_wanted(created: asyncio.Future[SSHClientProcess[bytes]]) -> None:
+    if not created.cancelled() and created.exception() is None:
+        created.result().close()
 
 
 #: what is ended although nobody waits for it any more

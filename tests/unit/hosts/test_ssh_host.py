@@ -220,7 +220,20 @@ async def test_a_script_that_takes_too_long_is_ended_there(make: Maker, sshd: Ss
     host = make()
     with pytest.raises(HostUnreachable, match=r"host there: a script did not end within 0\.3 s and was ended"):
         await host.run("sleep 60", timeout_s=0.3)
-    assert sshd.running == set()
+    await sshd.idle()
+
+
+async def test_a_script_that_is_cancelled_while_it_is_started_is_not_left_there(make: Maker, sshd: Sshd) -> None:
+    host = make()
+    await host.connect()
+    for rounds in range(12):
+        starting = asyncio.create_task(host.run("sleep 60"))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    await sshd.idle()
 
 
 async def test_input_is_sent_no_faster_than_it_is_taken(make: Maker) -> None:
