@@ -312,8 +312,22 @@ async def test_many_scripts_and_followed_journals_are_no_matter_for_an_sshd_with
     ):
         assert await anext(one)
         assert await anext(two)
-        done = await asyncio.gather(*(host.run('sleep 0.1; echo "$1"', str(number)) for number in range(40)))
-    assert [int(each.stdout) for each in done] == list(range(40))
+        done = await asyncio.gather(*(host.run('echo "$1"', str(number)) for number in range(200)))
+    assert [int(each.stdout) for each in done] == list(range(200))
+
+
+async def test_an_sshd_that_allows_fewer_sessions_is_said_to(make: Maker, hosts: HostSet) -> None:
+    limit = hosts[0].path("/etc/ssh/sshd_config.d/few.conf")
+    limit.write_text("MaxSessions 1\n")
+    hosts[0].ask("systemctl", "restart", "ssh")
+    try:
+        host = make()
+        await host.bus()
+        with pytest.raises(HostUnreachable, match="MaxSessions in its sshd_config must be at least 10"):
+            await host.run(":")
+    finally:
+        limit.unlink()
+        hosts[0].ask("systemctl", "restart", "ssh")
 
 
 async def test_nothing_of_ours_is_left_running_when_it_is_closed(make: Maker, hosts: HostSet) -> None:

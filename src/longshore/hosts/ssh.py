@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from ipaddress import ip_address
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from asyncssh import SSHClientConnection, SSHClientProcess
 
 log = logging.getLogger(__name__)
+
+#: seconds that sshd may refuse another session
+OPEN_S = 3.0
 
 
 class SshHost(HostWithSessions):
@@ -138,18 +142,10 @@ class SshHost(HostWithSessions):
 
     @asynccontextmanager
     async def _start(self, connection: SSHClientConnection, text: bytes, shown: guard.Pass) -> AsyncGenerator[Session]:
-        import asyncssh
-
         boot = f"exec /bin/sh -c '{guard.BOOT}'"
         if self._sudo:
             boot = f"exec sudo -n -- /bin/sh -c '{guard.BOOT}'"
-        try:
-            with self._telling():
-                process = await _created(connection, boot)
-        except asyncssh.ChannelOpenError as error:
-            if connection.is_closed():
-                raise refusals.lost(self._peer, error) from error
-            raise refusals.no_session(self._peer, error) from error
+        process = await self._shell(connection, boot)
         session = _Channel(self, connection, process, shown)
         try:
             # A shell that has ended already is asked by its status, and by what it has said.
@@ -158,6 +154,23 @@ class SshHost(HostWithSessions):
             yield session
         finally:
             await session.end()
+
+    async def _shell(self, connection: SSHClientConnection, command: str) -> SSHClientProcess[bytes]:
+        import asyncssh
+
+        deadline, pause = time.monotonic() + OPEN_S, 0.01
+        while True:
+            try:
+                with self._telling():
+                    return await _created(connection, command)
+            except asyncssh.ChannelOpenError as error:
+                if connection.is_closed():
+                    raise refusals.lost(self._peer, error) from error
+                # sshd counts those that have ended until it gets round to forgetting them.
+                if time.monotonic() > deadline:
+                    raise refusals.no_session(self._peer, error) from error
+            await asyncio.sleep(pause)
+            pause *= 2
 
     def _not_begun(self, code: int | None, stderr: bytes) -> HostUnreachable:
         return refusals.not_begun(self._peer, self._sudo, code, stderr)

@@ -266,10 +266,9 @@ async def test_a_connection_lost_in_a_script_is_said_to_pass_and_told_to_who_wat
     unwatch = host.watch(lambda host: seen.append(host.reachable))
     async with host.lines("echo began; exec sleep 60") as lines:
         await anext(lines)
-        working = asyncio.create_task(host.run("sleep 60"))
+        working = asyncio.create_task(host.run("echo $$ > pid; sleep 60"))
         following = asyncio.create_task(anext(lines))
-        async with host.lines("while [ $(pgrep -c sleep) = 0 ]; do sleep 0.01; done; echo so") as ready:
-            await anext(ready)
+        await host.run("while [ ! -s pid ]; do sleep 0.01; done")
         sshd.lose()
         for task in (working, following):
             with pytest.raises(HostUnreachable, match="was lost") as lost:
