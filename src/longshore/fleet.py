@@ -7,7 +7,7 @@ id that its process will carry, is stored before the process exists, so that no 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from uuid_utils import uuid4
 from longshore.clock import Clock
 from longshore.drivers.base import Driver, DriverError, Handle, Launch, Stopped
 from longshore.health.board import Board
+from longshore.hosts.base import HERE, HostUnreachable, Place, just_here
+from longshore.hosts.settings import is_ip
 from longshore.masking import mask_text
 from longshore.model import Instance, InstanceState, Routing, Spec
 from longshore.ports import PortRange
@@ -25,8 +27,6 @@ from longshore.store import Store
 
 #: what a program may know of the manager's own environment; everything else stays with the manager
 INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR")
-#: instances listen on this machine only; the public port is the router's
-HOST = "127.0.0.1"
 
 
 class Fleet:
@@ -40,15 +40,20 @@ class Fleet:
         board: Board,
         ports: PortRange,
         log_path: Callable[[str, str], Path],
+        hosts_of: Callable[[str], Mapping[str, Place]] = just_here,
     ) -> None:
         self._store, self._clock, self._board = store, clock, board
         self._driver_of, self._user_of, self._ports, self._log_path = driver_of, user_of, ports, log_path
+        self._hosts_of = hosts_of
+        #: set by the world: has what an instance runs from stand on its host
+        self.provide: Callable[[Spec, str], Awaitable[None]] = _provided
 
     # ------------------------------------------------------------------------------------------- start and stop
 
-    async def start(self, spec: Spec, id: str, slot: int) -> Instance:
+    async def start(self, spec: Spec, id: str, slot: int, host: str = HERE) -> Instance:
         """This instance runs `spec.version`; if it does already, nothing happens. Raises DriverError."""
         known = self._store.instance(id)
+        host = known.host if known is not None else host
         if known is not None:
             found = await self._find(known, spec)
             if found is not None:
@@ -57,24 +62,33 @@ class Fleet:
                 # It was told to end, and may be at it still; or its first process has ended, but what that had started
                 # still runs, and holds the port.
                 await self._driver_of(spec.environment).stop(known.handle, spec.stop_timeout)
-        port = known.port if known is not None else None
-        routed = spec.public_port is not None
-        if routed and (port is None or not self._ports.is_free(port)):
-            port = self._ports.free(self._store.ports_in_use())
         instance = Instance(
             id=id,
             deployment=spec.name,
             version=spec.version,
             slot=slot,
-            port=port if routed else None,
+            port=self._port(spec, known, host),
             state=InstanceState.starting,
             handle=None,
             launch_id=uuid4().hex,
             started_at=self._clock.now(),
             restarts=known.restarts if known is not None else 0,
+            host=host,
+            leased=spec.systemd.unit == "managed",
         )
         self._store.save_instance(instance)
         return await self._launch(spec, instance)
+
+    def _port(self, spec: Spec, known: Instance | None, host: str) -> int | None:
+        """The port that it is to listen on; None: none. That of somebody else on another host is found out later."""
+        if spec.systemd.unit == "existing":
+            return spec.unit_port
+        if spec.public_port is None:
+            return None
+        port = known.port if known is not None else None
+        if port is None or (host == HERE and not self._ports.is_free(port)):
+            port = self._ports.free(self._store.ports_in_use())
+        return port
 
     async def start_again(self, id: str) -> Instance:
         """Start a stopped or ended instance as its release says. Raises DriverError."""
@@ -94,18 +108,27 @@ class Fleet:
             self._store.save_instance(replace(instance, state=InstanceState.running, handle=handle))
 
         self._board.forget(instance.id)
+        await self.provide(spec, instance.host)
+        directory = Path(release.path)
+        if instance.host != HERE:
+            directory = Path(spec.working_directory, "releases", spec.version)
         handle = await self._driver_of(spec.environment).start(
             Launch(
                 deployment=spec.name,
                 instance=instance.id,
                 launch_id=instance.launch_id,
                 command=command,
-                directory=Path(release.path),
+                directory=directory,
                 environment=self.environment(spec, instance),
                 log=self._log_path(spec.name, instance.id),
                 port=instance.port,
                 user=self._user_of(spec),
                 resources=spec.resources,
+                host=instance.host,
+                systemd=spec.systemd,
+                service=spec.service_name or spec.name,
+                working_directory=Path(spec.working_directory),
+                stop_timeout=spec.stop_timeout,
             ),
             persist,
         )
@@ -122,7 +145,11 @@ class Fleet:
         handle = instance.handle
         if handle is None and instance.state is InstanceState.starting:
             handle = (await driver.survey()).get(instance.launch_id)
-        if handle is None or (await driver.inspect(handle)).state != "running":
+        if handle is None:
+            return None
+        if (await driver.inspect(handle)).state != "running":
+            handle = await driver.successor(handle)
+        if handle is None:
             return None
         found = replace(instance, state=InstanceState.running, handle=handle)
         if found != instance:
@@ -149,9 +176,12 @@ class Fleet:
         return stopped
 
     async def retire(self, id: str, grace_s: float) -> Stopped | None:
-        """This instance runs no more and is forgotten."""
-        stopped = await self.stop(id, grace_s)
+        """This instance runs no more and is forgotten; so is one on a host that is not configured any more."""
+        stopped = None
         instance = self._store.instance(id)
+        if instance is not None and self._place(instance) is not None:
+            stopped = await self.stop(id, grace_s)
+            instance = self._store.instance(id)
         if instance is not None:
             self._store.delete_instance(instance)
         return stopped
@@ -187,15 +217,33 @@ class Fleet:
     # ------------------------------------------------------------------------------------------------ addresses
 
     def targets(self, ids: tuple[str, ...]) -> tuple[Target, ...]:
-        """Addresses of those that have one."""
-        found = (self._store.instance(id) for id in ids)
-        return tuple(Target(HOST, i.port) for i in found if i is not None and i.port is not None)
+        """Addresses of those that have one. Those on hosts out of reach, or not started there yet, are left out, unless
+        that left none; so are those on hosts that have a name only, and were never reached."""
+        found = [i for id in ids if (i := self._store.instance(id)) is not None and i.port is not None]
+        present = [i for i in found if i.host == HERE or (self._reached(i) and i.handle is not None)]
+        return tuple(
+            Target(place.address, i.port, i.id)
+            for i in present or found
+            if i.port is not None and (place := self._place(i)) and is_ip(place.address)
+        )
+
+    def address(self, instance: Instance) -> str:
+        """The IP address that its port is at. Raises HostUnreachable where its host is not configured any more."""
+        place = self._place(instance)
+        if place is None:
+            raise HostUnreachable(
+                instance.host,
+                f"Instance {instance.id} is on host {instance.host}, which is not in the configuration any more.",
+            )
+        return place.address
 
     def traffic(self, routing: Routing) -> Traffic:
         """The routing, resolved to addresses."""
 
         def resolve(pool: Any) -> TargetPool | None:
-            return None if pool is None else TargetPool(pool.id, self.targets(pool.instances), pool.health_path)
+            if pool is None:
+                return None
+            return TargetPool(pool.id, self.targets(pool.instances), pool.health_path, pool.version)
 
         return Traffic(
             port=routing.port,
@@ -208,10 +256,21 @@ class Fleet:
 
     def environment(self, spec: Spec, instance: Instance) -> dict[str, str]:
         """All that the program finds in its environment."""
-        own = {"HOST": HOST, "RELEASE_VERSION": spec.version}
+        place = self._place(instance)
+        own = {"HOST": place.listen if place is not None else "127.0.0.1", "RELEASE_VERSION": spec.version}
         if instance.port is not None:
             own["PORT"] = str(instance.port)
-        return {**base_environment(self._user_of(spec)), **spec.configuration, **own}
+        # Of another machine, this one's search path and home say nothing.
+        inherited = base_environment(self._user_of(spec)) if instance.host == HERE else {}
+        return {**inherited, **spec.configuration, **own}
+
+    def _place(self, instance: Instance) -> Place | None:
+        deployment = self._store.deployment(instance.deployment)
+        return self._hosts_of(deployment.environment).get(instance.host) if deployment is not None else None
+
+    def _reached(self, instance: Instance) -> bool:
+        place = self._place(instance)
+        return place is not None and place.reachable is not False
 
     def spec_of(self, instance: Instance) -> Spec:
         """What it was started by: the open rollout's spec, or its release's. Raises DriverError if that is gone."""
@@ -226,6 +285,10 @@ class Fleet:
         if release is None:
             raise DriverError(f"Instance {instance.id} belongs to release {instance.version}, which is gone.")
         return release.spec
+
+
+async def _provided(spec: Spec, host: str) -> None:
+    """It stands there already: on this machine the rollout has unpacked it."""
 
 
 def base_environment(user: str | None = None) -> Mapping[str, str]:

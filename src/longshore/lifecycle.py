@@ -22,6 +22,8 @@ log = logging.getLogger("longshore")
 
 #: seconds from being asked to end until the process has: 5 are promised
 END_S = 4.5
+#: what asks a manager to end
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: seconds between two looks at whether this still is the manager
 LEASE_LOOK_S = 1.0
 
@@ -46,6 +48,7 @@ class Ending:
         if self.asked:
             return
         self.asked = why
+        _hear_no_more()
         log.info("%s: stopping", why)
         notify("STOPPING=1")
         limit = threading.Timer(END_S, _leave, (1 if self.lost is not None else 0,))
@@ -78,16 +81,29 @@ def ending() -> Iterator[Ending]:
     SIGHUP is a terminal that was closed; under nohup, which has it ignored, it stays so.
     """
     loop, wish = asyncio.get_running_loop(), Ending()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+
+    def heard(number: int, _: object) -> None:
+        _hear_no_more()
+        loop.call_soon_threadsafe(wish.ask, signal.Signals(number).name)
+
+    for number in SIGNALS:
         if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
             continue
-        loop.add_signal_handler(number, wish.ask, number.name)
+        # Not the loop's own handlers: once it is closed a signal does again what it does by default, which is to kill.
+        signal.signal(number, heard)
     try:
         yield wish
     except asyncio.CancelledError:
         if not wish.asked:
             raise
         log.info("stopped while it started: the next manager goes on from here")
+
+
+def _hear_no_more() -> None:
+    """One is enough. What is ignored stays so until the process is gone: the interpreter, too, gives its handlers back
+    before that."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _leave(status: int) -> None:

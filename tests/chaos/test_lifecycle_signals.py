@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,25 @@ async def test_a_signal_while_it_ends_does_not_break_that_off(site: Site) -> Non
         os.kill(site.manager.pid, signal.SIGTERM)
     assert await ended(site.manager) == 0
     assert not site.hooks()
+
+
+async def test_signals_without_end_do_not_break_its_end_off_at_its_very_last_moment(site: Site) -> None:
+    """The event loop and the interpreter both give signal handlers back before the process is gone."""
+    for _ in range(5):
+        stopped = asyncio.Event()
+        storm = asyncio.create_task(signals_until(stopped, site.manager.pid))
+        assert await ended(site.manager) == 0, site.manager.tail()
+        stopped.set()
+        await storm
+        await site.restart()
+
+
+async def signals_until(stopped: asyncio.Event, pid: int) -> None:
+    """SIGTERM, a thousand times a second."""
+    while not stopped.is_set():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        await asyncio.sleep(0.001)
 
 
 async def test_a_closed_terminal_does_not_end_a_manager_that_was_started_by_nohup(tmp_path: Path) -> None:

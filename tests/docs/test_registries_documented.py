@@ -30,7 +30,7 @@ from longshore.model import (
 )
 from longshore.rollout.analysis.checks import CHECKS
 from longshore.rollout.analysis.judge import CHARGES
-from longshore.rollout.steps import STEPS, hooks
+from longshore.rollout.steps import STEPS, far_commands, hooks, variables
 from longshore.rollout.strategies import STRATEGIES
 from longshore.routers import ROUTERS
 from longshore.settings import Environment, Settings
@@ -43,6 +43,7 @@ from support.documents import DOCS, headings_of, row_of, rows_of, spans, text_of
 #: settings whose default is worked out, and told in words
 TOLD_IN_WORDS = {
     "data_dir", "router.envoy_path", "environments.NAME.user", "environments.NAME.defaults", "environments.NAME.freeze",
+    "environments.NAME.apps",
     "environments.NAME.hosts", "environments.NAME.ssh.known_hosts", "environments.NAME.ssh.key",
     "environments.NAME.endpoints",
     "webhooks.name", "webhooks.url", "webhooks.events", "webhooks.environments", "webhooks.secret",
@@ -231,5 +232,6 @@ def test_every_kind_of_addition_has_a_checklist(kind):
 
 
 def test_every_variable_of_a_hook_has_a_row():
-    given = set(re.findall(r'"(DEPLOYMENT_[A-Z_]+)"', Path(hooks.__file__).read_text("utf-8")))
+    sources = "".join(Path(module.__file__).read_text("utf-8") for module in (hooks, far_commands, variables))
+    given = set(re.findall(r'"(DEPLOYMENT_[A-Z_]+)"', sources))
     assert given == {key for row in rows_of("docs/guide/hooks.md") for key in spans(row[0]) if key.startswith("DEPL")}

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from longshore.connections import connected
 from longshore.routers.base import Traffic
 from longshore.routers.envoy import EnvoyRouter
-from longshore.routers.envoy.drain import connected
 from support.backends import Backend, free_port
 from support.envoy import A, B, Events, needs_envoy, pool
 from support.manager import until
@@ -138,7 +138,7 @@ async def test_a_client_that_vanished_in_the_middle_of_a_stream_holds_up_a_drain
         elsewhere.vanish()
         began = time.monotonic()
         await router.apply("shop", Traffic(port, pool(B, v2)))
-        assert await router.drained((v1.target,), 1.0) == {v1.target}
+        assert await router.drained("shop", (v1.target,), 1.0) == {v1.target}
         assert time.monotonic() - began < 10.0
         await v1.die()
         await until(lambda: not connected([v1.target]), "what was cut is gone")

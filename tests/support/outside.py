@@ -14,7 +14,7 @@ from longshore.client import ClientError
 from longshore.client.results import OPEN_STATUSES
 from longshore.drivers.members import listening
 from longshore.routers.base import RouterError
-from support.envoy_view import look
+from support.envoy_view import look, look_at_takers
 from support.ground import Ground
 from support.once import ran_as_it_may
 
@@ -158,6 +158,23 @@ async def answers(ground: Ground) -> list[str]:
     return wrong
 
 
+async def takers(ground: Ground) -> list[str]:
+    """Envoy takes every instance that serves for well: one that was killed is left out for a second or so longer than
+    it was away, the more often that happened the longer."""
+    try:
+        view = await look_at_takers(ground.site.data)
+    except RouterError as error:
+        return [str(error)] if _public(ground) else []
+    wrong = []
+    for row in ground.site.rows("SELECT name, current_version, instances FROM deployments"):
+        ids = json.loads(row["instances"])
+        if ids and not str(row["current_version"]).startswith("sick"):
+            mine = {i["port"] for i in ground.site.instances() if i["id"] in ids}
+            if (found := view.takers(row["name"])) != mine:
+                wrong.append(f"requests of {row['name']} go to {sorted(found)}, its instances are at {sorted(mine)}")
+    return wrong
+
+
 def _public(ground: Ground) -> dict[str, int]:
     """Deployment → its port, of those that serve."""
     rows = ground.site.rows("SELECT name, public_port, current_version FROM deployments")
@@ -195,6 +212,7 @@ INVARIANTS: dict[str, Blocking | Asking] = {
     "no port that no deployment owns": ports,
     "no listener, cluster or route that no deployment owns": router,
     "what answers is what the status says": answers,
+    "every instance takes requests": takers,
 }
 
 

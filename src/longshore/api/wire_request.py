@@ -27,7 +27,7 @@ from longshore.api.wire_systemd import LABELS, SYSTEMD, Serial
 from longshore.errors import Issue
 from longshore.model import STRATEGY_NAMES, Recreate
 from longshore.rollout.request import Request
-from longshore.rollout.specs import FIXED
+from longshore.rollout.specs import FIXED, MAPS
 
 NAME_PATTERN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 VERSION_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"
@@ -209,6 +209,7 @@ def _conflict(patch: dict[str, Any]) -> dict[str, Any]:
 CHANGE_FIELDS: dict[str, Field] = {
     **{name: field for name, field in DEPLOY_FIELDS.items() if name not in FIXED},
     "configuration": replace(DEPLOY_FIELDS["configuration"], kind=replace(_VARIABLES, removable=True)),
+    "host_labels": replace(DEPLOY_FIELDS["host_labels"], kind=replace(LABELS, removable=True)),
 }
 
 
@@ -232,8 +233,9 @@ def parse_change(body: object) -> Request:
     if patch is UNREADABLE:
         return Request({}, tuple(issues))
     conflict = _conflict(patch)
-    if "configuration" in patch:
-        patch["configuration"] = {key: value for key, value in patch["configuration"].items() if value is not None}
+    for name in MAPS:
+        if name in patch:
+            patch[name] = {key: value for key, value in patch[name].items() if value is not None}
     return Request(patch, tuple(issues), frozenset(_dropped(CHANGE_FIELDS, given)), conflict)
 
 

@@ -53,6 +53,8 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--stop-timeout", metavar="TIME", help="Between SIGTERM and SIGKILL."),
     click.option("--hook-timeout", metavar="TIME", help="Bound on each hook."),
     click.option("--progress-deadline", metavar="TIME", help="A rollout without progress for this long fails."),
+    click.option("--hooks-on", type=click.Choice(["local", "once", "each"]), help="Where hooks run."),
+    click.option("--max-failed-hosts", type=int, help="Hosts that may be out of reach."),
     click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Any field, dotted. Repeatable."),
 )
 

@@ -49,8 +49,10 @@ class Launch:
     #: what is asked of systemd beyond that, and the unit's name without suffix; for drivers whose instances are units
     systemd: Systemd = field(default_factory=Systemd)
     service: str = ""
-    #: what is linked as `current` in the working directory when it starts; for units that are the user's own
+    #: where `current` is linked to the release when a unit of the user's own is started
     working_directory: Path | None = None
+    #: between SIGTERM and SIGKILL, for whatever may stop it without the manager; seconds
+    stop_timeout: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

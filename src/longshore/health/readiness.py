@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from longshore.clock import Clock
 from longshore.drivers.base import Driver, Exit, Inspection
 from longshore.durations import format_duration
-from longshore.fleet import HOST, Fleet
+from longshore.fleet import Fleet
 from longshore.health.board import Board
 from longshore.health.probes import Check, ProbeResult, ReadyResult
 from longshore.masking import mask_text
@@ -60,9 +60,11 @@ class Readiness:
         driver_of: Callable[[str], Driver],
         board: Board,
         prober: Prober,
+        opens_ports: Callable[[str], bool] = lambda environment: True,
     ) -> None:
+        """opens_ports: whether the router of an environment opens public ports on this machine."""
         self._fleet, self._store, self._clock, self._driver_of = fleet, store, clock, driver_of
-        self._board, self._prober = board, prober
+        self._board, self._prober, self._opens_ports = board, prober, opens_ports
 
     # ------------------------------------------------------------------------------------------------- waiting
 
@@ -144,27 +146,30 @@ class Readiness:
         if instance.port is None:
             driver, handle = self._driver_of(spec.environment), instance.handle or {}
             return Check(kind="alive", timeout_s=timeout_s, inspect=lambda: driver.inspect(handle))
+        host = self._fleet.address(instance)
         if spec.probe_path is None:
-            return Check(kind="tcp", host=HOST, port=instance.port, timeout_s=timeout_s)
-        return Check(kind="http", host=HOST, port=instance.port, path=spec.probe_path, timeout_s=timeout_s)
+            return Check(kind="tcp", host=host, port=instance.port, timeout_s=timeout_s)
+        return Check(kind="http", host=host, port=instance.port, path=spec.probe_path, timeout_s=timeout_s)
 
     def whole_checks(self, spec: Spec, ids: tuple[str, ...]) -> list[Check]:
         """The checks of the whole: each instance, the public port, a health URL elsewhere."""
         timeout_s = spec.health_check.timeout
         instances = [instance for id in ids if (instance := self._store.instance(id)) is not None]
         checks = [check for instance in instances if (check := self.check(instance, spec)).kind != "alive"]
-        if instances and spec.public_port is not None:
+        if instances and (port := self.opened_port(spec)) is not None:
             if spec.probe_path is not None:
-                checks.append(
-                    Check(kind="http", host=HOST, port=spec.public_port, path=spec.probe_path, timeout_s=timeout_s)
-                )
+                checks.append(Check(kind="http", port=port, path=spec.probe_path, timeout_s=timeout_s))
             else:
-                checks.append(Check(kind="tcp", host=HOST, port=spec.public_port, timeout_s=timeout_s))
+                checks.append(Check(kind="tcp", port=port, timeout_s=timeout_s))
         if spec.external_check is not None:
             checks.append(Check(kind="url", url=spec.external_check, timeout_s=timeout_s))
         elif not instances and spec.health_check_url:
             checks.append(Check(kind="url", url=spec.health_check_url, timeout_s=timeout_s))
         return checks
+
+    def opened_port(self, spec: Spec) -> int | None:
+        """The public port, where our router opens it on this machine."""
+        return spec.public_port if spec.is_served and self._opens_ports(spec.environment) else None
 
     def problem(self, id: str) -> str | None:
         """Why an instance that was ready is not any more; None while it is."""

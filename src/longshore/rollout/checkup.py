@@ -7,7 +7,6 @@ from pathlib import Path
 
 from longshore.drivers.base import Driver
 from longshore.files import FilesError
-from longshore.fleet import HOST
 from longshore.health.probes import Check
 from longshore.model import Deployment, Health, Instance, Release, Rollout, Spec, derive_health
 from longshore.rollout.reports import CheckReport, ComponentReport, HealthReport
@@ -99,15 +98,14 @@ async def _endpoint(
     known = {id for id, _ in asked}
     whole = world.readiness.whole_checks(spec, ())
     named = [*asked, *((str(check), check) for check in whole)]
-    if spec.public_port is not None and release.runs:
+    if release.runs and (port := world.readiness.opened_port(spec)) is not None:
         public = Check(
             kind="http" if spec.probe_path else "tcp",
-            host=HOST,
-            port=spec.public_port,
+            port=port,
             path=spec.probe_path or "/",
             timeout_s=spec.health_check.timeout,
         )
-        named.append((f"port {spec.public_port}", public))
+        named.append((f"port {port}", public))
     results = await asyncio.gather(*(world.readiness.probe(check) for _, check in named))
     now = world.clock.now()
     checks = tuple(

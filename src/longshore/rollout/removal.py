@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from longshore.model import Deployment
+from longshore.rollout.draining import drained
 from longshore.rollout.status import get_deployment
 from longshore.rollout.terms import Terms
 from longshore.rollout.world import World
@@ -42,8 +43,8 @@ async def finish_removal(world: World, deployment: Deployment) -> None:
     if deployment.routing is not None:
         await world.router.remove(name, drain_s)
         ids = tuple(instance.id for instance in instances)
-        world.fleet.mute(ids)
-        await world.router.drained(world.fleet.targets(ids), drain_s)
+        for warning in (await drained(world, name, deployment.environment, ids, drain_s)).warnings:
+            world.event(name, "warning", warning, source="removal")
         store.set_routing(name, None)
     await asyncio.gather(*(world.fleet.retire(instance.id, stop_s) for instance in instances))
     directory = world.files_of(deployment)

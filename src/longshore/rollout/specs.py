@@ -50,6 +50,7 @@ def resolve(
     deployment: Deployment | None,
     defaults: Mapping[str, Any],
     apps: Path,
+    hosts: int = 0,
 ) -> Spec:
     """The Spec that a request means.
 
@@ -57,6 +58,7 @@ def resolve(
     current   spec of the committed release: fields beyond the seed that are not given are taken from it …
     defaults  … else from the environment's defaults, in the same form as `given`; else the built-in ones apply
     apps      where a deployment without a working_directory lives, below its name
+    hosts     of the environment, where those are other machines: as many instances unless somebody says otherwise
 
     The public port is inherited as the one that serves now, wherever it was named, so that leaving out
     health_check_url never takes a running application off its port. `name`, `version` and `artifact_path` may be
@@ -64,6 +66,7 @@ def resolve(
     """
     name = given.get("name", "")
     spec = Spec(name=name, version=given.get("version", ""), artifact_path=given.get("artifact_path", ""))
+    spec = replace(spec, replicas=max(1, hosts))
     spec = _patched(spec, {key: value for key, value in defaults.items() if key not in ("name", "version")})
     if current is not None:
         spec = replace(spec, **{key: getattr(current, key) for key in INHERITED})
@@ -93,14 +96,16 @@ FIXED = frozenset(
         "shared_paths",
     }
 )
+#: fields that are maps of strings, which a change patches key by key
+MAPS = ("configuration", "host_labels")
 _CHANGED = re.compile(r"\+c\d+$")
 
 
 def changed(current: Spec, patch: Mapping[str, Any], dropped: Collection[str]) -> Spec:
     """The spec after a change without a new artifact.
 
-    patch     well-typed fields, groups as patches (rollout/request.py); `configuration` is a patch as well
-    dropped   dotted paths that go back to the built-in default, or out of `configuration`
+    patch     well-typed fields, groups as patches (rollout/request.py); MAPS are patches as well
+    dropped   dotted paths that go back to the built-in default, or out of one of MAPS
 
     The public port stays whatever becomes of the URL that named it, unless the change is about the port. A variable
     that is given as it is shown, masked, stays as it is.
@@ -109,14 +114,15 @@ def changed(current: Spec, patch: Mapping[str, Any], dropped: Collection[str]) -
     spec = current
     for path in dropped:
         group, _, variable = path.partition(".")
-        if group == "configuration" and variable:
-            left = {key: value for key, value in spec.configuration.items() if key != variable}
-            spec = replace(spec, configuration=left)
+        if group in MAPS and variable:
+            left = {key: value for key, value in getattr(spec, group).items() if key != variable}
+            spec = _patched(spec, {group: left})
         else:
             spec = _reset(spec, default, path)
     given = patch.get("configuration", {})
     meant = {key: text for key, text in given.items() if text != _shown(current, key)}
-    spec = _patched(spec, {**patch, "configuration": {**spec.configuration, **meant}})
+    labels = {**spec.host_labels, **patch.get("host_labels", {})}
+    spec = _patched(spec, {**patch, "configuration": {**spec.configuration, **meant}, "host_labels": labels})
     if "port" not in patch and "port" not in dropped:
         if spec.public_port is None:
             spec = replace(spec, port=current.public_port)
