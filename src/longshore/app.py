@@ -169,6 +169,7 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
             ready=ready.is_set, version=__version__,
         )  # fmt: skip
         try:
+            await machines.meet({each.environment for each in store.deployments()})
             with _said("The router cannot take over"):
                 await _restore_traffic(world, router)
             await monitor.sweep()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Collection, Mapping
 
 from longshore.drivers import DRIVERS
 from longshore.drivers.base import Driver
 from longshore.fence import Fence
 from longshore.hosts.base import Hosts, Place, just_here
 from longshore.settings import Environment, Settings
+
+#: seconds that a manager which starts waits for its hosts
+MEET_S = 1.0
 
 
 class Machines:
@@ -33,6 +37,18 @@ class Machines:
 
     def hosts_of(self, environment: str) -> Mapping[str, Place]:
         return self._hosts.get(environment) or just_here(environment)
+
+    async def meet(self, environments: Collection[str]) -> None:
+        """Be connected to the hosts of these, where that takes no longer than MEET_S: of a host with a name only the
+        address is not known before."""
+        hosts = [host for name in environments for host in self._hosts.get(name, {}).values()]
+        if not hosts:
+            return
+        meeting = [asyncio.ensure_future(host.connect()) for host in hosts]
+        _, late = await asyncio.wait(meeting, timeout=MEET_S)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*meeting, return_exceptions=True)  # who is not there is asked again by the monitor
 
     async def close(self) -> None:
         """The manager leaves; what runs on the hosts stays."""

@@ -79,7 +79,7 @@ async def _ask(world: World, spec: Spec, name: str, size_bytes: int, answers: _A
         async with asyncio.timeout(ASK_S):
             directory = far_directory(world, spec, name)
             await directory.host.connect()
-            holder, free = await directory.holder(), await directory.free_bytes()
+            standing = await directory.check()
     except HostUnreachable as error:
         answers.out_of_reach[name] = str(error)
     except TimeoutError:
@@ -87,7 +87,8 @@ async def _ask(world: World, spec: Spec, name: str, size_bytes: int, answers: _A
     except (DriverError, FilesError) as error:
         answers.refused[name] = str(error)
     else:
-        if holder is not None and holder != world.claim_of(spec.name):
-            answers.refused[name] = f"{spec.working_directory!r} belongs to {holder}"
-        elif free < size_bytes:
-            answers.refused[name] = f"the release takes {size_bytes:,} bytes, but only {free:,} are free there"
+        if standing.holder is not None and standing.holder != world.claim_of(spec.name):
+            answers.refused[name] = f"{spec.working_directory!r} belongs to {standing.holder}"
+        elif standing.free_bytes < size_bytes:
+            free = f"only {standing.free_bytes:,} are free there"
+            answers.refused[name] = f"the release takes {size_bytes:,} bytes, but {free}"

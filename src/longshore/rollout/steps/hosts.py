@@ -10,7 +10,7 @@ from typing import ClassVar
 from longshore.drivers.base import DriverError
 from longshore.errors import RolloutFailed
 from longshore.files import FilesError
-from longshore.files.far import FarDirectory
+from longshore.files.far import FarDirectory, Stock
 from longshore.hosts.base import HostUnreachable
 from longshore.model import Spec
 from longshore.rollout.plan import Context, Step
@@ -86,16 +86,17 @@ class ShipRelease(Step):
 
     async def run(self, context: Context) -> str:
         world, spec = context.world, context.spec
+        stock = Stock(world.files_of(spec))  # read once for all hosts
 
         async def ship(directory: FarDirectory) -> str:
             await directory.claim(world.claim_of(context.name))
             shipped = await directory.ship(
-                world.files_of(spec),
-                self.version,
-                user=world.user_of(spec),
-                progress=lambda sent, total: context.advance(),
+                stock, self.version, spec.shared_paths, world.user_of(spec) or "", lambda *_: context.advance()
             )
-            return "there already" if shipped.kept else f"{shipped.sent_bytes:,} bytes sent"
+            if not shipped.sent_bytes:
+                return "there already"
+            out_of = f", the rest is out of {shipped.base}" if shipped.base else ""
+            return f"{shipped.sent_bytes:,} of {shipped.size_bytes:,} bytes sent{out_of}"
 
         return "; ".join(await on_each(context, self.hosts, ship)) or "no host was there"
 
