@@ -50,7 +50,7 @@ class SshHost(HostWithSessions):
         self._sudo = scope == "system" and settings.becomes_root
         self._peer = peer_of(settings, ssh)
         self._address = settings.address if _is_ip(settings.address) else ""
-        self._main = Link(self.name, self._dial, self._found)
+        self._main = Link(self.name, self._dial, self._changed, stays=True)
         self._followers: list[Link] = []
         self._ending = asyncio.Semaphore(1)
 
@@ -100,6 +100,11 @@ class SshHost(HostWithSessions):
             raise self._peer.refusal(f"is no machine that can be worked on: {error}") from None
         self._home = found.home
         return Opened(connection, generation, found)
+
+    def _changed(self, reachable: bool) -> None:
+        if self.reachable is not None and reachable is not self.reachable:
+            log.warning("%s %s", self.title, "is back" if reachable else "is out of reach: its connection was lost")
+        self._found(reachable)
 
     def _jump(self) -> Peer | None:
         if not self._settings.jump:

@@ -274,10 +274,21 @@ async def test_a_connection_lost_in_a_script_is_said_to_pass_and_told_to_who_wat
             with pytest.raises(HostUnreachable, match="was lost") as lost:
                 await task
             assert lost.value.passing
-    assert seen == [True, False]
+    assert seen[:2] == [True, False]
     unwatch()
+    seen.clear()
     await host.connect()
-    assert seen == [True, False]
+    assert seen == []
+
+
+async def test_a_lost_connection_comes_back_also_while_nobody_asks(make: Maker, sshd: Sshd) -> None:
+    host, back = make(), asyncio.Event()
+    await host.connect()
+    host.watch(lambda host: back.set() if host.reachable else None)
+    sshd.lose()
+    async with asyncio.timeout(5):
+        await back.wait()
+    assert sshd.accepted == 2
 
 
 async def test_an_attempt_is_repeated_on_a_new_connection_and_its_former_self_is_gone(make: Maker, sshd: Sshd) -> None:
