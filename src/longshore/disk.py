@@ -40,6 +40,11 @@ def explain(error: OSError, path: Path) -> FilesError:
     return FilesError(f"{name!r}: {reason}")
 
 
+def remedy_in(text: str) -> str | None:
+    """What to do about the error that some program has told of in C's words, such as `No space left on device`."""
+    return next((remedy for code, remedy in _REMEDIES.items() if os.strerror(code) in text), None)
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn an OSError of the block into a FilesError that names `path` (or the path the system named)."""

@@ -15,6 +15,7 @@ import pytest
 from longshore.drivers import DRIVERS, Maker
 from longshore.drivers.base import Driver, Handle, Launch
 from longshore.hosts import SshHost
+from support.backends import free_port
 from support.hosts import HostSet, HostsMissing, open_hosts
 from support.launching import launch_of
 from support.output import written
@@ -181,6 +182,12 @@ async def test_an_instance_that_does_not_listen_has_no_ports(host: Host) -> None
     driver = host.driver()
     handle = await driver.start(host.launch(), host.handles.append)
     assert await driver.ports(handle) == frozenset()
+
+
+async def test_an_instance_that_nobody_is_connected_to_has_no_connections(host: Host) -> None:
+    driver = host.driver()
+    handle = await driver.start(host.launch(), host.handles.append)
+    assert await driver.connections(handle, free_port()) in (0, None)
 
 
 async def test_output_that_does_not_exist_has_no_lines(host: Host, tmp_path: Path) -> None:

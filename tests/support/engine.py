@@ -232,6 +232,7 @@ class Lab:
                 prober=Mortal(Prober(machine), self),
             ),
             router=self.router,
+            router_of=lambda environment: self.router,
             driver_of=lambda environment: self.driver,
             ports=Ports(),
             artifact_limits=Limits(),

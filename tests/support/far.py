@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from longshore.drivers.mock import MockWorld
-from longshore.files.far import Shipped
+from longshore.files.far import Shipped, Standing, Stock
 from longshore.hosts.base import HostUnreachable
 
 
@@ -93,15 +93,14 @@ class FakeFarDirectory:
         if self._place.owner == owner:
             self._place.owner = None
 
-    async def free_bytes(self) -> int:
-        self.host.expect()
-        return 10**12
+    async def check(self) -> Standing:
+        return Standing(holder=self._place.owner, free_bytes=10**12)
 
-    async def ship(self, local: Any, version: str, **_: Any) -> Shipped:
-        assert local.release(version) is not None, f"{version} is not here to be shipped"
+    async def ship(self, stock: Stock, version: str, *_: Any) -> Shipped:
+        assert stock.local.release(version) is not None, f"{version} is not here to be shipped"
         kept = version in self._place.releases
         self._place.releases.add(version)
-        return Shipped(0 if kept else 1, kept)
+        return Shipped(0 if kept else 1, 1)
 
     async def current(self) -> str | None:
         return self._place.current

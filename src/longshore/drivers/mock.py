@@ -101,6 +101,8 @@ class MockWorld:
         self.strangers: dict[int, str] = {}
         #: names of hosts that are out of reach; what runs there runs on
         self.lost: set[str] = set()
+        #: instance id → connections that others have to it, or what asking for them raises; none where it is not named
+        self.connections: dict[str, int | Exception] = {}
         self.instances: dict[str, MockInstance] = {}
         self.history: list[Sample] = [Sample(self.clock.now(), {})]
         self.starts = 0
@@ -358,7 +360,11 @@ class MockDriver:
         return None
 
     async def connections(self, handle: Handle, port: int) -> int | None:
-        return None
+        found = self._get(handle)
+        known = self.world.connections.get(found.launch.instance, 0) if found is not None else 0
+        if isinstance(known, Exception):
+            raise known
+        return known
 
     async def ports(self, handle: Handle) -> frozenset[int]:
         found = self.world.find(handle)

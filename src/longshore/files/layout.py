@@ -13,7 +13,7 @@ from longshore.files.claim import LOCK_NAME
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 
 #: Names that are not what an application left: ours, and the one every ext4 file system has at its top.
-_OWN_NAMES = frozenset({"releases", "current", "shared", ".longshore", LOCK_NAME, "lost+found"})
+OWN_NAMES = frozenset({"releases", "current", "shared", ".longshore", LOCK_NAME, "lost+found"})
 
 
 def check_place(path: Path) -> None:
@@ -49,4 +49,4 @@ def foreign_names(path: Path) -> list[str]:
     """What is there that is not Longshore's, sorted. Raises OSError of the disk."""
     if not path.is_dir():
         return []
-    return sorted(place.name for place in path.iterdir() if place.name not in _OWN_NAMES)
+    return sorted(place.name for place in path.iterdir() if place.name not in OWN_NAMES)

@@ -4,7 +4,8 @@ WORKING_DIRECTORY/
   releases/VERSION/     complete and immutable: made beside as .VERSION.staging-…, synced, then renamed
   current               link to releases/VERSION; replaced by rename, so it is never missing
   shared/               what releases share, linked into each
-  .longshore/           first.json: what was here before; releases/VERSION.json: what each release came from
+  .longshore/           first.json: what was here before; releases/VERSION.json: what each release came from;
+                        manifests/ and chunks/: what far/ knows of the releases, to send them to hosts
   .longshore.lock       whose directory this is (claim.py)
 """
 
@@ -171,8 +172,14 @@ class WorkingDirectory:
         """The complete release of that version; None: there is none."""
         path = self._release_path(version)
         with explained(path):
-            facts = self._records.release(version)
-            return Unpacked(path, facts.sha256, facts.size_bytes) if facts and path.is_dir() else None
+            facts = self.facts(version)
+            return Unpacked(path, facts.sha256, facts.size_bytes) if facts else None
+
+    def facts(self, version: str) -> ReleaseFacts | None:
+        """What a complete release was made of; None: there is none."""
+        path = self._release_path(version)
+        with explained(path):
+            return self._records.release(version) if path.is_dir() else None
 
     def versions(self) -> list[str]:
         """The versions of all complete releases, sorted by name."""

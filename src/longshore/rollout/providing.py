@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from longshore.files.far import FarDirectory
+from typing import cast
+
+from longshore.files.far import FarDirectory, Stock
+from longshore.hosts.base import Host
 from longshore.model import Deployment, ReleaseState, Spec
 from longshore.rollout.world import World
 
@@ -13,7 +16,7 @@ async def provide(world: World, spec: Spec, host: str) -> None:
         return
     directory = far_directory(world, spec, host)
     await directory.claim(world.claim_of(spec.name))
-    await directory.ship(world.files_of(spec), spec.version, user=world.user_of(spec))
+    await directory.ship(Stock(world.files_of(spec)), spec.version, spec.shared_paths, world.user_of(spec) or "")
 
 
 async def catch_up(world: World, deployment: Deployment, host: str) -> bool:
@@ -44,6 +47,17 @@ async def prune_there(world: World, name: str, directory: FarDirectory) -> tuple
     for version in gone:
         await directory.remove_release(version)
     return gone
+
+
+async def remove_there(world: World, deployment: Deployment, *, files: bool) -> None:
+    """Nothing of it stays on any host, but its shared files; files False: all files stay. Raises HostUnreachable."""
+    claim = world.claim_of(deployment.name)
+    for place in world.hosts_of(deployment.environment).values():
+        directory = world.far_directory(cast(Host, place), deployment.working_directory)
+        if await directory.holder() == claim:
+            if files:
+                await directory.remove_all()
+            await directory.disclaim(claim)
 
 
 def far_directory(world: World, spec: Spec, host: str) -> FarDirectory:

@@ -41,7 +41,10 @@ class World:
     board: Board
     fleet: Fleet
     readiness: Readiness
+    #: tells by the deployment which environment's router is meant
     router: Router
+    #: environment → what sends traffic there
+    router_of: Callable[[str], Router]
     #: environment → what runs its instances
     driver_of: Callable[[str], Driver]
     ports: PortRange

@@ -93,7 +93,7 @@ class SystemdDriver:
     async def start(self, launch: Launch, persist: Callable[[Handle], None]) -> Handle:
         site = self._site(launch.host, launch.instance)
         kind = launch.systemd.unit
-        await fitness.refuse_limits(site.host, launch)
+        await attempt(site.host, lambda: fitness.refuse_limits(site.host, launch))
         work = site.existing if kind == "existing" else site.managed
         state = await attempt(site.host, lambda: work.start(launch))
         handle = _handle(launch.host, state.name, kind, launch.deployment, launch.launch_id, state.invocation)
@@ -174,21 +174,21 @@ class SystemdDriver:
     async def connections(self, handle: Handle, port: int) -> int | None:
         try:
             return await self._of(handle).sockets.connections(port)
-        except HostUnreachable:
+        except DriverError:
             return None
 
     async def ports(self, handle: Handle) -> frozenset[int]:
-        site = self._of(handle)
         try:
+            site = self._of(handle)
             return await site.sockets.ports(await site.systemd.processes(handle["unit"]))
-        except HostUnreachable:
+        except DriverError:
             return frozenset()
 
     async def stranger(self, handle: Handle, port: int) -> str:
-        site = self._of(handle)
         try:
+            site = self._of(handle)
             return await site.sockets.stranger(port, await site.systemd.processes(handle["unit"]))
-        except HostUnreachable:
+        except DriverError:
             return ""
 
     # ---------------------------------------------------------------------------------------------------- logs

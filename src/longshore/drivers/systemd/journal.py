@@ -14,13 +14,20 @@ from longshore.hosts.base import Host
 PROCESS_EXIT = "98e322203f7a4ed290d09fe03c09fe15"
 UNIT_FAILED = "d9b373ed55a64feb8242e02dbe79a49c"
 
-#: invocation: all that systemd has said of one run. What it has just said is on its way: --sync waits for it, where
-#: that is allowed.
+#: invocation, id of PROCESS_EXIT: all that systemd has said of one run. What it has just said may be on its way: --sync
+#: waits for it, where that is allowed.
 _OF_RUN = r"""
-journalctl --sync 2> /dev/null || :
-journalctl --quiet --no-pager --output=json --lines=50 \
-  --output-fields=MESSAGE,MESSAGE_ID,EXIT_CODE,EXIT_STATUS,UNIT_RESULT \
-  "INVOCATION_ID=$1" + "USER_INVOCATION_ID=$1" 2> /dev/null || :
+look() {
+  journalctl --quiet --no-pager --output=json --lines=50 \
+    --output-fields=MESSAGE,MESSAGE_ID,EXIT_CODE,EXIT_STATUS,UNIT_RESULT \
+    "INVOCATION_ID=$1" + "USER_INVOCATION_ID=$1" 2> /dev/null || :
+}
+found=$(look "$1")
+case $found in
+  *"$2"*) ;;
+  *) journalctl --sync 2> /dev/null || :; found=$(look "$1") ;;
+esac
+printf '%s\n' "$found"
 """
 
 
@@ -41,7 +48,7 @@ async def ending(host: Host, invocation: str) -> Ending:
     """Raises HostUnreachable."""
     if not invocation:
         return Ending(Exit(None), "", "")
-    done = await host.run(_OF_RUN, invocation, check=False)
+    done = await host.run(_OF_RUN, invocation, PROCESS_EXIT, check=False)
     return parse_ending(done.stdout)
 
 

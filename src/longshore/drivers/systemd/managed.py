@@ -9,6 +9,8 @@ what it has loaded, which holds the launch's mark.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -126,21 +128,18 @@ class Managed:
             job = await self.systemd.start(unit)
             if launch.systemd.type == "notify":
                 # Its job goes on until the application says that it is ready, which is not waited for here.
-                while not job.done and not (state := await self.systemd.state(unit)).main_pid:
-                    await changed()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(EXECUTED_S):
+                        while not job.done and not (state := await self.systemd.state(unit)).main_pid:
+                            await changed()
                 if state.main_pid:
                     await self.systemd.host.run(scripts.EXECUTED, str(state.main_pid), check=False)
             else:
-                result = await job.result(EXECUTED_S)
-                if result is None:
-                    await self._undo(launch, name)
-                    raise DriverError(
-                        f"{launch.instance} was not executed within {EXECUTED_S:g} s: {unit} is {state.sub}"
-                    )
+                await job.result(EXECUTED_S)
             state = await self.systemd.state(unit)
             if state.up or await _ran(job, state):
                 return state
-            reason = await self._reason(state)
+            reason = f"not within {EXECUTED_S:g} s: it is {state.sub}" if state.queued else await self._reason(state)
             await self._undo(launch, name)
         raise DriverError(f"{launch.instance} cannot be started on {title_of(self.systemd.host)}: {reason}")
 

@@ -18,7 +18,7 @@ flock -w 20 9 || refuse "$state/units.lock is held for longer than 20 s"
 """
 
 #: state units name service header mark directory program user target control, and on standard input template, drop-in
-#: and environment, of as many bytes as the last three say. Says `stale` where systemd has to read files again.
+#: and environment, of as many bytes as the last three say.
 INSTALL = (
     r"""
 state=$1 units=$2 name=$3 service=$4 header=$5 mark=$6 directory=$7 program=$8 user=$9
@@ -66,7 +66,6 @@ if [ -e "$drop_ins/longshore.conf" ] && ! grep -qxF "$marked" "$drop_ins/longsho
   $control stop "$name" 9>&-
 fi
 if ! cmp -s "$work/template" "$template"; then
-  [ ! -e "$template" ] || echo stale
   cp "$work/template" "$template.new"
   mv -f "$template.new" "$template"
 fi

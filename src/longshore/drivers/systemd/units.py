@@ -100,7 +100,8 @@ def wanted_by(scope: Scope) -> str:
 
 def template(service: str, deployment: str, manager_id: str, scope: Scope, version: int) -> str:
     """The text of SERVICE@.service. version: of systemd."""
-    network = ["Wants=network-online.target", "After=network-online.target"] if scope == "system" else []
+    # Not Wants=: where the network never comes fully up, each start would wait for that again, for minutes.
+    network = ["After=network.target network-online.target"] if scope == "system" else []
     growing = ["RestartSteps=8", "RestartMaxDelaySec=60"] if version >= GROWING_RESTARTS else []
     lines = [
         f"{HEADER} {manager_id} {deployment}",

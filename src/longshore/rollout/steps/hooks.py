@@ -75,7 +75,7 @@ class RunHooks(Step):
         present = [name for name in self.hosts if name not in context.absence.hosts]
         if context.spec.hooks_on == "once":
             present = present[:1]
-        return await run_there(context, present, command, f"{self.phase}-{number}", self.phase, timeout_s)
+        return await run_there(context, present, command, number, self.phase, timeout_s)
 
 
 async def run_command(

@@ -10,11 +10,12 @@ from typing import ClassVar
 from longshore.drivers.base import DriverError
 from longshore.errors import RolloutFailed
 from longshore.files import FilesError
-from longshore.files.far import FarDirectory
+from longshore.files.far import FarDirectory, Stock
 from longshore.hosts.base import HostUnreachable
 from longshore.model import Spec
 from longshore.rollout.plan import Context, Step
 from longshore.rollout.providing import prune_there
+from longshore.rollout.steps.far_commands import end_there
 
 
 async def on_each(
@@ -85,16 +86,17 @@ class ShipRelease(Step):
 
     async def run(self, context: Context) -> str:
         world, spec = context.world, context.spec
+        stock = Stock(world.files_of(spec))  # read once for all hosts
 
         async def ship(directory: FarDirectory) -> str:
             await directory.claim(world.claim_of(context.name))
             shipped = await directory.ship(
-                world.files_of(spec),
-                self.version,
-                user=world.user_of(spec),
-                progress=lambda sent, total: context.advance(),
+                stock, self.version, spec.shared_paths, world.user_of(spec) or "", lambda *_: context.advance()
             )
-            return "there already" if shipped.kept else f"{shipped.sent_bytes:,} bytes sent"
+            if not shipped.sent_bytes:
+                return "there already"
+            out_of = f", the rest is out of {shipped.base}" if shipped.base else ""
+            return f"{shipped.sent_bytes:,} of {shipped.size_bytes:,} bytes sent{out_of}"
 
         return "; ".join(await on_each(context, self.hosts, ship)) or "no host was there"
 
@@ -138,7 +140,7 @@ class SwitchHosts(Step):
 
 @dataclass(frozen=True)
 class PruneHosts(Step):
-    """Releases that are not kept are not on the hosts either."""
+    """Releases that are not kept are not on the hosts either; nor is what is known there of the rollout's hooks."""
 
     kind: ClassVar[str] = "prune_hosts"
     hosts: tuple[str, ...]
@@ -153,7 +155,10 @@ class PruneHosts(Step):
         async def prune(directory: FarDirectory) -> str:
             return ", ".join(await prune_there(context.world, context.name, directory))
 
-        return "; ".join(await on_each(context, self.hosts, prune)) or "nothing to remove"
+        removed = "; ".join(await on_each(context, self.hosts, prune))
+        if context.spec.hooks_on != "local" and (context.spec.pre_deploy_hooks or context.spec.post_deploy_hooks):
+            await end_there(context, self.hosts)
+        return removed or "nothing to remove"
 
 
 async def _point(directory: FarDirectory, version: str | None) -> str:

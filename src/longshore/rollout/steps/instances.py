@@ -15,6 +15,7 @@ from longshore.health.readiness import NotReady, PortTaken
 from longshore.hosts.base import HERE, HostUnreachable
 from longshore.hosts.losing import expect_there, unless_lost
 from longshore.model import Instance, Spec
+from longshore.rollout.draining import drained
 from longshore.rollout.plan import Context, Step
 
 T = TypeVar("T")
@@ -25,14 +26,13 @@ OTHER_PORTS = 2
 
 async def drain(context: Context, ids: tuple[str, ...]) -> str:
     """Wait, up to drain_timeout, until these instances, which get no traffic any more, have no connection left."""
-    world, bound = context.world, context.spec.drain_timeout
-    # Our own probes are connections too: they would keep the drain waiting.
-    world.fleet.mute(ids)
-    targets = world.fleet.targets(ids)
-    left = await world.router.drained(targets, bound) if targets else frozenset()
-    if not left:
+    bound = context.spec.drain_timeout
+    found = await drained(context.world, context.name, context.spec.environment, ids, bound)
+    for warning in found.warnings:
+        context.say(f"warning: {warning}")
+    if not found.left:
         return "no connections left"
-    return f"after {format_duration(bound)} {len(left)} of {len(targets)} still have connections, which are cut"
+    return f"after {format_duration(bound)} {len(found.left)} of {found.total} still have connections, which are cut"
 
 
 async def await_ready(context: Context, id: str, spec: Spec | None = None, *, successes: int | None = None) -> None:

@@ -11,7 +11,8 @@ from longshore.rollout.steps.instances import RetireInstances
 from longshore.rollout.strategies import parts
 
 NAME = "recreate"
-NEEDS: frozenset[str] = frozenset({"hold"})
+#: a router that cannot hold requests refuses them meanwhile: validation warns of that
+NEEDS: frozenset[str] = frozenset()
 
 
 def plan(view: View, spec: Spec) -> list[Step]:

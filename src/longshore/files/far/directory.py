@@ -1,0 +1,348 @@
+"""A working directory on another host: what files/working_directory.py is on this one, by scripts that run there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
+
+from longshore.disk import FilesError, remedy_in
+from longshore.files.far import scripts
+from longshore.files.far.manifest import Manifest, parse_listing
+from longshore.files.far.sending import STALL_S, WORK_BYTES_S, WORK_S, Meter, Progress, parcel_of, spoilt
+from longshore.files.far.shipment import Shipment
+from longshore.files.far.standing import FarRelease, Standing, parse_standing, record_of
+from longshore.files.far.stock import Stock
+from longshore.files.layout import VERSION
+from longshore.files.records import First
+from longshore.files.working_directory import PRE_LONGSHORE
+from longshore.hosts.attempt import attempt
+from longshore.hosts.base import HERE, Done, Facts, Host, HostUnreachable, Input, ScriptFailed
+
+#: seconds for what copies or removes whole releases there
+COPY_S = 1800.0
+#: seconds for everything else
+SHORT_S = 60.0
+#: what a host may need beside the files themselves: directories, lists, what is cut in blocks
+SPARE_BYTES = 4 * 1024 * 1024
+
+
+def default_path(name: str, scope: Literal["system", "user"], facts: Facts) -> PurePosixPath:
+    """Where a deployment lives on a host if its spec does not say: `/srv/NAME`, or, with the user's own systemd, where
+    a manager that is run by that user would have it, `~/.local/share/longshore/apps/NAME`."""
+    return PurePosixPath("/srv") / name if scope == "system" else facts.home / ".local/share/longshore/apps" / name
+
+
+class Shipped(NamedTuple):
+    """A release that stands on a host.
+
+    sent_bytes   to get it there, lost attempts and all; 0: it was there
+    size_bytes   of its files
+    base         the release that it was made out of, where there was one
+    """
+
+    sent_bytes: int
+    size_bytes: int
+    base: str | None = None
+
+
+class FarDirectory:
+    """The working directory at `path` on a host. Holds no state but these two; one object for each rollout, or more.
+
+    Everything may be repeated, and is repeated here after a lost connection, for as long as hosts.attempt waits.
+    Raises FilesError, which names the host, for what its disk or the directory does not allow; HostUnreachable;
+    LeaseLost.
+    """
+
+    def __init__(self, host: Host, path: PurePosixPath | str) -> None:
+        self.host = host
+        self.path = PurePosixPath(path)
+
+    @property
+    def title(self) -> str:
+        return "this machine" if self.host.name == HERE else f"host {self.host.name}"
+
+    # ------------------------------------------------------------------ how it stands, whose it is
+
+    async def standing(self, shared_paths: Sequence[str] = ()) -> Standing:
+        """How it stands there; shared_paths: what to look for in `shared`. Changes nothing."""
+        if not self.path.is_absolute() or len(self.path.parts) < 2 or ".." in self.path.parts:
+            raise FilesError(f"working_directory {str(self.path)!r} must be absolute and not the root directory")
+        done = await self._do(scripts.LOOK, *shared_paths)
+        return parse_standing(done.stdout, f"{self.title}: {self.path}")
+
+    async def check(self) -> Standing:
+        """How it stands, for /validate. Raises FilesError for what would keep it from being used; changes nothing."""
+        standing = await self.standing()
+        self._check(standing)
+        return standing
+
+    async def claim(self, owner: str) -> None:
+        """Make `owner` its owner for good, as files.claim does; makes the layout."""
+        if not owner.strip() or "\n" in owner:
+            raise FilesError(f"the owner of a working directory is one line of text, not {owner!r}")
+        await self._prepare(await self.standing(), owner.strip())
+
+    async def disclaim(self, owner: str) -> None:
+        """Give it up again; harmless where `owner` does not own it."""
+        await self._do(scripts.DISCLAIM, owner.strip())
+
+    async def holder(self) -> str | None:
+        return (await self.standing()).holder
+
+    # ------------------------------------------------------------------ releases
+
+    async def ship(
+        self,
+        stock: Stock,
+        version: str,
+        shared_paths: Sequence[str] = (),
+        user: str = "",
+        progress: Progress | None = None,
+    ) -> Shipped:
+        """Make `releases/VERSION` there what it is in the stock, complete and verified, or not at all.
+
+        shared_paths   of the release; what `shared` lacks of them begins there as it does in the manager's own
+        user           whose the files are to be, by name; "" leaves them to whom Longshore is there
+        progress       called while it sends
+        One that stands already costs one short question. Raises what the class does; then nothing of it is there.
+        """
+        _check_version(version)
+        paths = tuple(sorted(shared_paths))
+        manifest = await stock.manifest(version)
+        record = record_of(await stock.facts(version), manifest.digest)
+        meter = Meter(progress)
+
+        async def work() -> Shipped:
+            avoid: frozenset[str] = frozenset()
+            base = None
+            # Out of another release; out of it again but for what somebody has changed there; whole.
+            for may_copy in (True, True, False):
+                standing = await self.standing(paths)
+                release = standing.releases.get(version)
+                if release is not None and release.digest == manifest.digest:
+                    return Shipped(meter.sent_bytes, manifest.size_bytes, base)
+                if standing.first is None:
+                    await self._prepare(standing)
+                base = await self._base(stock, version, standing) if may_copy else None
+                shipment = await stock.shipment(version, base, avoid)
+                found = await self._send(stock, version, shipment, base, paths, user, record, standing, meter)
+                if found is None:
+                    return Shipped(meter.sent_bytes, manifest.size_bytes, base)
+                avoid |= spoilt(shipment, found)
+            raise await self._never_right(stock, version)
+
+        return await attempt(self.host, work)
+
+    async def copy_release(self, source: str, version: str, user: str = "") -> None:
+        """Make `releases/VERSION` there a copy of a complete release as it stands: with the links into `shared`, and
+        with what the application has written beside its files. Harmless when it is there already."""
+        _check_version(version)
+        origin, made = (releases := (await self.standing()).releases).get(source), releases.get(version)
+        if origin is None:
+            raise self._error(f"'{self.path}/releases/{source}' is no complete release: somebody has deleted it")
+        if made is not None and made.digest == origin.digest:
+            return
+        await self._copy(version, f"releases/{source}", (), user, record_of(origin.facts, origin.digest))
+
+    async def versions(self) -> dict[str, FarRelease]:
+        """All complete releases there."""
+        return dict((await self.standing()).releases)
+
+    async def remove_release(self, version: str) -> None:
+        """Delete a release; harmless if it is absent. Raises FilesError for the one `current` leads to."""
+        _check_version(version)
+        standing = await self.standing()
+        first = standing.first
+        if first is not None and first.taken_over == version and standing.current is None:
+            await self._note_first(First(first.found))
+        await self._do(scripts.REMOVE, version, bound_s=COPY_S)
+
+    async def remove_all(self) -> None:
+        """Remove what Longshore made there but for its claim. `shared` stays while it holds anything; so does whatever
+        else is there. Harmless when done."""
+        await self._do(scripts.REMOVE_ALL, bound_s=COPY_S)
+
+    async def sweep(self) -> list[str]:
+        """Delete what a crash or a lost connection left half made or half removed; returns its names."""
+        words = os.fsdecode((await self._do(scripts.SWEEP, bound_s=COPY_S)).stdout).split("\0")
+        return [name for what, name in zip(words[::2], words[1::2], strict=False) if what == "swept"]
+
+    # ------------------------------------------------------------------ current
+
+    async def current(self) -> str | None:
+        """The version `current` leads to; None: there is no such link, or it leads elsewhere."""
+        return (await self.standing()).current
+
+    async def set_current(self, version: str | None) -> None:
+        """Make `current` lead to that release, atomically and durably; None removes it. Harmless when it does."""
+        if version is not None:
+            _check_version(version)
+        await self._do(scripts.SET_CURRENT, version or "")
+
+    # ------------------------------------------------------------------ what was there before
+
+    async def is_foreign(self) -> bool:
+        """Whether it held something before Longshore first got it that take_over() has not copied yet."""
+        standing = await self.standing()
+        first = standing.first
+        return bool(first.found) and not first.taken_over if first else bool(standing.foreign_names())
+
+    async def take_over(self, version: str = PRE_LONGSHORE) -> FarRelease | None:
+        """Copy what was there before into `releases/VERSION` there. The originals stay: something may still run from
+        them. Returns the release; None: there was nothing, or it has been taken over and pruned since."""
+        _check_version(version)
+        standing = await self.standing()
+        await self._prepare(standing)
+        first = standing.first or First(standing.foreign_names())
+        if first.found and not first.taken_over:
+            if version not in standing.releases:
+                await self._copy(version, ".", first.found, "", "")
+            await self._note_first(First(first.found, taken_over=version))
+        return (await self.standing()).releases.get(version)
+
+    # ------------------------------------------------------------------ private
+
+    def _check(self, standing: Standing) -> None:
+        if not standing.is_directory:
+            raise self._error(
+                f"{standing.place!r} is not a directory: choose another working_directory or move it away"
+            )
+        if not standing.is_writable:
+            raise self._error(
+                f"{standing.place!r} is not writable: give the user it works as there write access"
+            )
+        if standing.taken:
+            places = ", ".join(repr(str(self.path / name)) for name in sorted(standing.taken))
+            raise self._error(
+                f"{places} is not Longshore's, perhaps another tool's: choose another working_directory or move it away"
+            )
+
+    async def _prepare(self, standing: Standing, owner: str = "") -> None:
+        self._check(standing)
+        first = "" if standing.first else json.dumps(asdict(First(standing.foreign_names())))
+        await self._do(scripts.PREPARE, first, owner)
+
+    async def _note_first(self, first: First) -> None:
+        await self._do(scripts.NOTE, "first.json", json.dumps(asdict(first)))
+
+    async def _base(self, stock: Stock, version: str, standing: Standing) -> str | None:
+        return await stock.base(version, {each: far.digest for each, far in standing.releases.items() if far.listed})
+
+    async def _send(
+        self,
+        stock: Stock,
+        version: str,
+        shipment: Shipment,
+        base: str | None,
+        paths: tuple[str, ...],
+        user: str,
+        record: str,
+        standing: Standing,
+        meter: Meter,
+    ) -> Manifest | None:
+        """None: it stands there; else what has come out instead, and is gone again."""
+        wanted = tuple(path for path in paths if path not in standing.shared)
+        seeds = await stock.seeds(wanted)
+        parcel = await asyncio.to_thread(
+            parcel_of, shipment, lambda path: stock.place(version, path), seeds, stock.local.shared, wanted
+        )
+        need = shipment.manifest.size_bytes + seeds.size_bytes + SPARE_BYTES
+        if need > standing.free_bytes:
+            raise self._error(
+                f"release {version} takes {need} bytes, but only {standing.free_bytes} are free at {standing.place!r}: "
+                "free space there, or choose another working_directory"
+            )
+        release = stock.local.releases / version
+        time = str(int((await asyncio.to_thread(release.stat)).st_mtime))
+        arguments = (
+            version,
+            secrets.token_hex(4),
+            base or "",
+            user,
+            record,
+            shipment.manifest.digest,
+            seeds.digest,
+            time,
+        )
+        work_s = WORK_S + (need + parcel.size_bytes) / WORK_BYTES_S
+        try:
+            async with asyncio.timeout(STALL_S + work_s) as bound:
+                stream = meter.measured(parcel, bound, work_s)
+                done = await self._run(scripts.RECEIVE, *arguments, input=stream, bound_s=24 * 3600.0)
+        except TimeoutError:
+            raise HostUnreachable(
+                self.host.name,
+                f"{self.title}: release {version} was not there in time: {meter.sent_bytes} of {meter.total_bytes} "
+                f"bytes were sent, and nothing more was taken for {STALL_S:g} s, or put together within {work_s:g} s",
+            ) from None
+        what, _, rest = done.stdout.partition(b"\0")
+        if what == b"done":
+            return None
+        _, _, listing = rest.partition(b"\0")
+        return parse_listing(listing)
+
+    async def _never_right(self, stock: Stock, version: str) -> FilesError:
+        if await stock.is_changed(version):
+            return FilesError(
+                f"'{stock.local.releases / version}', the manager's own copy, has been changed since it was unpacked: "
+                "deploy this version again"
+            )
+        return self._error(
+            f"release {version} was sent whole, and is not there what it is here: see dmesg there, its disk or memory "
+            "may be damaged"
+        )
+
+    async def _copy(self, version: str, source: str, names: Sequence[str], user: str, record: str) -> None:
+        found = os.fsdecode((await self._do(scripts.LINKS, source, *names)).stdout).split("\0")
+        below = self.path / source
+        input = bytearray()
+        for link, target in zip(found[::2], found[1::2], strict=False):
+            if (other := _retargeted(below / link, target, self.path)) != target:
+                input += os.fsencode(f"{link.removeprefix('./')}\0{other}\0")
+
+        async def work() -> None:
+            await self._run(
+                *(scripts.COPY, version, secrets.token_hex(4), source, user, record, *names),
+                input=bytes(input),
+                bound_s=COPY_S,
+            )
+
+        await attempt(self.host, work)
+
+    async def _do(self, script: str, *arguments: str, bound_s: float = SHORT_S) -> Done:
+        """Run one that may be repeated, until it has ended with a connection that stood."""
+        return await attempt(self.host, lambda: self._run(script, *arguments, bound_s=bound_s))
+
+    async def _run(self, script: str, *arguments: str, input: Input = b"", bound_s: float = SHORT_S) -> Done:
+        try:
+            return await self.host.run(script, str(self.path), *arguments, input=input, timeout_s=bound_s)
+        except ScriptFailed as error:
+            said = error.done.stderr.decode(errors="replace").strip()
+            if error.done.code == scripts.REFUSED:
+                raise self._error(said) from error
+            for line in said.splitlines():
+                if remedy := remedy_in(line):
+                    raise self._error(f"{line}: {remedy}") from error
+            raise FilesError(str(error)) from error
+
+    def _error(self, message: str) -> FilesError:
+        return FilesError(f"{self.title}: {message}")
+
+
+def _check_version(version: str) -> None:
+    if not VERSION.fullmatch(version):
+        raise FilesError(f"{version!r} is no version: a letter or digit, then up to 127 letters, digits, . _ + or -")
+
+
+def _retargeted(link: PurePosixPath, target: str, top: PurePosixPath) -> str:
+    """As files.takeover: a relative link that leads out of `top` would lead elsewhere from a copy."""
+    if target.startswith("/"):
+        return target
+    place = os.path.normpath(link.parent / target)
+    return target if Path(place).is_relative_to(top) else place
