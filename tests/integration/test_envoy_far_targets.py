@@ -114,3 +114,18 @@ async def test_an_instance_elsewhere_that_does_not_answer_gets_no_traffic(
     with pytest.raises(RouterError, match=re.escape(second.host)):
         await router.apply("shop", Traffic(port, pool(B, second)))
     assert set(await answers(port)) == {first.host}
+
+
+async def test_a_request_that_may_be_repeated_outlives_the_machine_that_had_it(
+    router: EnvoyRouter, targets: tuple[Target, Target], elsewhere: Elsewhere
+) -> None:
+    """Nobody says good-bye when a machine loses its power: the kernel has to be told to ask."""
+    left, gone = targets
+    port = free_port()
+    await router.apply("shop", Traffic(port, pool(A, *targets)))
+    waiting = [asyncio.ensure_future(ask(port, "/slow?s=2")) for _ in range(8)]
+    await asyncio.sleep(0.5)  # they are with both machines by now
+    elsewhere.vanish(gone.host)
+    async with asyncio.timeout(20):
+        answered = await asyncio.gather(*waiting)
+    assert {answer.headers["x-version"] for answer in answered} == {left.host}
