@@ -183,9 +183,9 @@ async def test_an_instance_that_does_not_listen_has_no_ports(host: Host) -> None
     assert await driver.ports(handle) == frozenset()
 
 
-async def test_an_instance_that_nobody_is_connected_to_has_no_connections(host: Host, tmp_path: Path) -> None:
+async def test_an_instance_that_nobody_is_connected_to_has_no_connections(host: Host) -> None:
     driver = host.driver()
-    handle = await driver.start(launch_of(tmp_path), host.handles.append)
+    handle = await driver.start(host.launch(), host.handles.append)
     assert await driver.connections(handle, free_port()) in (0, None)
 
 

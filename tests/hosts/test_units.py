@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from longshore.drivers.base import DriverError, Exit, Handle, Launch
+from longshore.drivers.systemd import output
 from longshore.drivers.systemd.driver import SystemdDriver
 from longshore.model import Resources, Systemd
 from support.hosts import Host, HostSet, HostsMissing, open_hosts
 from support.launching import until
-from support.units import RELEASE, WORK, driver_for, launch_there
+from support.units import RELEASE, WORK, driver_for, launch_there, ssh_to
 
 pytestmark = pytest.mark.slow
 
@@ -98,7 +99,8 @@ async def until_lines(host: Host, handle: Handle, count: int) -> list[str]:
 
 
 def said(host: Host, handle: Handle) -> list[str]:
-    return host.ask("journalctl", "--output=cat", f"_SYSTEMD_INVOCATION_ID={handle['invocation']}").splitlines()
+    match = f"_SYSTEMD_INVOCATION_ID={handle['invocation']}"
+    return host.shell(f"journalctl --output=cat {match} | iconv -c -f utf-8 -t utf-8", expect=None).splitlines()
 
 
 # ------------------------------------------------------------------------------------- what systemd does by itself
@@ -395,6 +397,53 @@ async def test_ports_connections_and_strangers_are_found_where_it_runs(driver: S
     _, writer = await asyncio.open_connection(host.address, 8111)
     assert await asyncio.gather(*(driver.connections(handle, port) for port in (8111, 8111, 8112))) == [1, 1, 0]
     writer.close()
+
+
+# ---------------------------------------------------------------------------------------------------------- logs
+
+COUNTER = "for i in 1 2 3 4 5; do echo line $i; sleep 0.05; done; printf 'odd \\377 \\033[1mbold\\n'; exec sleep 600"
+
+
+async def read(host: Host, handle: Handle, **asked: Any) -> list[output.Said]:
+    async with ssh_to(host) as there:
+        return [said async for said in output.read(there, handle["unit"], **asked)]
+
+
+async def test_the_last_lines_of_an_instance_are_in_the_journal_also_when_it_is_gone(
+    driver: SystemdDriver, host: Host
+) -> None:
+    launch = launch_there(host, COUNTER, instance="shop-71-0")
+    handle = await start(driver, launch)
+    await until_lines(host, handle, 6)
+    await driver.stop(handle, 1)
+    found = await read(host, handle, tail=3)
+    assert [said.text for said in found] == ["line 4", "line 5", "odd \ufffd \x1b[1mbold"]
+    assert [said.text for said in await read(host, handle, since=found[1].at)] == [said.text for said in found[1:]]
+    assert await read(host, handle, tail=0) == []
+
+
+async def test_what_an_instance_says_is_followed_through_restarts_and_lost_connections(
+    driver: SystemdDriver, host: Host
+) -> None:
+    chatty = "echo began; i=0; while :; do i=$((i + 1)); echo $i; sleep 0.1; done"
+    handle = await start(driver, launch_there(host, chatty, instance="shop-72-0"))
+    texts: list[str] = []
+    async with ssh_to(host, keepalive="1s") as there, asyncio.timeout(60):
+        followed = output.read(there, handle["unit"], follow=True)
+        async for said in followed:
+            texts.append(said.text)
+            if texts[-1] == "5" and texts.count("began") == 1 and not texts[:-1].count("5"):
+                host.cut()
+                await asyncio.sleep(4)
+                host.mend()
+            elif texts[-1] == "60" and texts.count("began") == 1:
+                host.ask("systemctl", "kill", "--signal=KILL", handle["unit"])
+            elif texts[-1] == "3" and texts.count("began") == 2:
+                break
+        await followed.aclose()
+    second = texts.index("began", 1)
+    assert texts[:second] == ["began", *(str(number) for number in range(1, second))]
+    assert texts[second:] == ["began", "1", "2", "3"]
 
 
 # ------------------------------------------------------------------------------------------------ the user's own
