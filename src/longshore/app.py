@@ -37,6 +37,7 @@ from longshore.files import WorkingDirectory
 from longshore.fleet import Fleet, base_environment
 from longshore.health import probes
 from longshore.health.board import Board
+from longshore.health.log_times import keep_log_times
 from longshore.health.monitor import Monitor
 from longshore.health.readiness import Readiness
 from longshore.hosts.base import HERE
@@ -175,7 +176,8 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
             await monitor.sweep()
             await runner.recover()
             world.look_at_queue(None)
-            async with beside(monitor.run(), sender.run()):
+            times = keep_log_times(store, world.fleet, driver_of)
+            async with beside(monitor.run(), sender.run(), times):
                 ready.set()
                 yield Manager(settings, app, service, world, monitor, token)
         finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from uuid_utils import uuid4
 
 from longshore.clock import Clock
-from longshore.drivers.base import Driver, DriverError, Handle, Launch, Stopped
+from longshore.drivers.base import Driver, DriverError, Handle, Launch, Output, Stopped
 from longshore.health.board import Board
 from longshore.hosts.base import HERE, HostUnreachable, Place, just_here
 from longshore.hosts.settings import is_ip
@@ -192,14 +193,35 @@ class Fleet:
 
     # ---------------------------------------------------------------------------------------------------- logs
 
-    def log_lines(self, instance: Instance, spec: Spec, lines: int) -> list[str]:
-        """The last lines of its log, as they are: secrets are not masked."""
-        return self._driver_of(spec.environment).logs(self._log_path(instance.deployment, instance.id), lines)
+    def output_of(self, instance: Instance) -> Output:
+        try:
+            spec = self.spec_of(instance)
+            service, existing = spec.service_name or spec.name, spec.systemd.unit == "existing"
+        except DriverError:  # its release is gone
+            service, existing = instance.deployment, False
+        return Output(
+            instance.deployment,
+            instance.id,
+            self._log_path(instance.deployment, instance.id),
+            instance.handle,
+            instance.host,
+            service,
+            existing,
+        )
 
-    def last_words(self, instance: Instance, lines: int = 3) -> str:
+    async def log_lines(self, instance: Instance, spec: Spec, lines: int) -> list[str]:
+        """The last lines of its log, as they are: secrets are not masked."""
+        driver = self._driver_of(spec.environment)
+        try:
+            async with aclosing(driver.logs(self.output_of(instance), tail=lines)) as found:
+                return [line.text async for line in found]
+        except DriverError as error:
+            return [f"({error})"]
+
+    async def last_words(self, instance: Instance, lines: int = 3) -> str:
         """The last lines of its log, as one."""
         spec = self.spec_of(instance)
-        said = self.log_lines(instance, spec, lines)
+        said = await self.log_lines(instance, spec, lines)
         words = " | ".join(line.strip() for line in said if line.strip())
         return mask_text(words, spec.configuration) or "(nothing)"
 

@@ -18,6 +18,7 @@ from longshore.hosts import SshHost
 from support.backends import free_port
 from support.hosts import HostSet, HostsMissing, open_hosts
 from support.launching import launch_of
+from support.output import written
 from support.units import launch_there
 
 KNOWN_CAPABILITIES = {"ports", "limits", "user", "logs", "replicas", "hosts", "existing", "notify"}
@@ -189,5 +190,5 @@ async def test_an_instance_that_nobody_is_connected_to_has_no_connections(host: 
     assert await driver.connections(handle, free_port()) in (0, None)
 
 
-async def test_a_log_that_does_not_exist_has_no_lines(host: Host, tmp_path: Path) -> None:
-    assert host.driver().logs(tmp_path / "none.log", 10) == []
+async def test_output_that_does_not_exist_has_no_lines(host: Host, tmp_path: Path) -> None:
+    assert await written(host.driver(), tmp_path / "none.log", 10, instance="shop-999-0") == []

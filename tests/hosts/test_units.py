@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from longshore.drivers.base import DriverError, Exit, Handle, Launch
-from longshore.drivers.systemd import output
+from longshore.drivers.base import DriverError, Exit, Handle, Launch, LogLine, Output
 from longshore.drivers.systemd.driver import SystemdDriver
 from longshore.model import Resources, Systemd
 from support.hosts import Host, HostSet, HostsMissing, open_hosts
 from support.launching import until
-from support.units import RELEASE, WORK, driver_for, launch_there, ssh_to
+from support.units import RELEASE, WORK, driver_for, launch_there
 
 pytestmark = pytest.mark.slow
 
@@ -404,9 +404,13 @@ async def test_ports_connections_and_strangers_are_found_where_it_runs(driver: S
 COUNTER = "for i in 1 2 3 4 5; do echo line $i; sleep 0.05; done; printf 'odd \\377 \\033[1mbold\\n'; exec sleep 600"
 
 
-async def read(host: Host, handle: Handle, **asked: Any) -> list[output.Said]:
-    async with ssh_to(host) as there:
-        return [said async for said in output.read(there, handle["unit"], **asked)]
+def output_of(instance: str, handle: Handle | None = None) -> Output:
+    return Output("shop", instance, Path("/unused"), handle, host="host1", service="shop")
+
+
+async def read(driver: SystemdDriver, instance: str, **asked: Any) -> list[LogLine]:
+    async with aclosing(driver.logs(output_of(instance), **asked)) as lines:
+        return [line async for line in lines]
 
 
 async def test_the_last_lines_of_an_instance_are_in_the_journal_also_when_it_is_gone(
@@ -416,31 +420,29 @@ async def test_the_last_lines_of_an_instance_are_in_the_journal_also_when_it_is_
     handle = await start(driver, launch)
     await until_lines(host, handle, 6)
     await driver.stop(handle, 1)
-    found = await read(host, handle, tail=3)
-    assert [said.text for said in found] == ["line 4", "line 5", "odd \ufffd \x1b[1mbold"]
-    assert [said.text for said in await read(host, handle, since=found[1].at)] == [said.text for said in found[1:]]
-    assert await read(host, handle, tail=0) == []
+    found = await read(driver, "shop-71-0", tail=3)
+    assert [line.text for line in found] == ["line 4", "line 5", "odd \ufffd \x1b[1mbold"]
+    assert await read(driver, "shop-71-0", since=found[1].latest) == found[1:]
+    assert await read(driver, "shop-71-0", tail=0) == []
 
 
-async def test_what_an_instance_says_is_followed_through_restarts_and_lost_connections(
-    driver: SystemdDriver, host: Host
-) -> None:
+async def test_what_an_instance_says_is_followed_through_restarts_and_lost_connections(host: Host) -> None:
     chatty = "echo began; i=0; while :; do i=$((i + 1)); echo $i; sleep 0.1; done"
-    handle = await start(driver, launch_there(host, chatty, instance="shop-72-0"))
     texts: list[str] = []
-    async with ssh_to(host, keepalive="1s") as there, asyncio.timeout(60):
-        followed = output.read(there, handle["unit"], follow=True)
-        async for said in followed:
-            texts.append(said.text)
-            if texts[-1] == "5" and texts.count("began") == 1 and not texts[:-1].count("5"):
-                host.cut()
-                await asyncio.sleep(4)
-                host.mend()
-            elif texts[-1] == "60" and texts.count("began") == 1:
-                host.ask("systemctl", "kill", "--signal=KILL", handle["unit"])
-            elif texts[-1] == "3" and texts.count("began") == 2:
-                break
-        await followed.aclose()
+    async with driver_for(host, keepalive="1s") as driver, asyncio.timeout(60):
+        handle = await start(driver, launch_there(host, chatty, instance="shop-72-0"))
+        async with aclosing(driver.logs(output_of("shop-72-0", handle), follow=True)) as lines:
+            async for line in lines:
+                texts.append(line.text)
+                if texts[-1] == "5" and texts.count("5") == 1:
+                    host.cut()
+                    await asyncio.sleep(4)
+                    host.mend()
+                elif texts[-1] == "60" and texts.count("60") == 1:
+                    host.ask("systemctl", "kill", "--signal=KILL", handle["unit"])
+                elif texts[-1] == "3" and texts.count("3") == 2:
+                    break
+        await driver.stop(handle, 0)
     second = texts.index("began", 1)
     assert texts[:second] == ["began", *(str(number) for number in range(1, second))]
     assert texts[second:] == ["began", "1", "2", "3"]

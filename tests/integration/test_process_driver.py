@@ -24,6 +24,7 @@ from longshore.drivers.process import ProcessDriver
 from longshore.model import Resources
 from support.backends import Backend
 from support.launching import WAITER, launch_of, running, until
+from support.output import written
 
 
 @dataclass
@@ -145,7 +146,7 @@ async def test_the_output_is_appended(host: Host, tmp_path: Path) -> None:
     (tmp_path / "app.log").write_text("before\n")
     launch = launch_of(tmp_path, "echo out; echo err >&2")
     await host.driver.exited(await host.start(launch))
-    assert host.driver.logs(launch.log, 10) == ["before", "out", "err"]
+    assert await written(host.driver, launch.log, 10) == ["before", "out", "err"]
 
 
 @pytest.mark.parametrize("files", [None, 64], ids=["direct", "helped"])
@@ -226,7 +227,7 @@ async def test_what_an_instance_runs_in_answer_to_sigterm_is_left_to_finish(host
     handle = await host.start(launch)
     await said(launch)
     stopped = await host.driver.stop(handle, 10)
-    assert (stopped.exit, host.driver.logs(launch.log, 1)) == (Exit(0), ["bye"])
+    assert (stopped.exit, await written(host.driver, launch.log, 1)) == (Exit(0), ["bye"])
 
 
 FAMILY = """
@@ -332,7 +333,7 @@ async def test_stopping_twice_at_once_is_stopping_once(host: Host, tmp_path: Pat
 async def test_a_flood_of_output_neither_blocks_the_instance_nor_the_manager(host: Host, tmp_path: Path) -> None:
     launch = launch_of(tmp_path, "head -c 20000000 /dev/zero | tr '\\0' x; echo; echo done")
     assert await host.driver.exited(await host.start(launch)) == Exit(0)
-    assert host.driver.logs(launch.log, 1) == ["done"]
+    assert await written(host.driver, launch.log, 1) == ["done"]
 
 
 # --- outliving the manager

@@ -17,6 +17,7 @@ from longshore.drivers.base import DriverError, Exit, Handle
 from longshore.drivers.process import ProcessDriver
 from longshore.model import Resources
 from support.launching import WAITER, launch_of, running, until
+from support.output import written
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run an instance as another user")
 
@@ -124,7 +125,7 @@ async def test_a_daemon_without_the_mark_is_ended_by_its_group(limited: ProcessD
 async def test_open_files_are_limited_from_the_first_instruction(driver: ProcessDriver, tmp_path: Path) -> None:
     launch = launch_of(tmp_path, "ulimit -n; ulimit -Hn", resources=Resources(files=77))
     await driver.exited(await driver.start(launch, ignore))
-    assert driver.logs(launch.log, 9) == ["77", "77"]
+    assert await written(driver, launch.log, 9) == ["77", "77"]
 
 
 async def test_a_helped_program_has_default_signals_and_no_descriptor_of_ours(
@@ -135,7 +136,7 @@ async def test_a_helped_program_has_default_signals_and_no_descriptor_of_ours(
     await driver.exited(plain)
     helped = launch_of(tmp_path, launch.command, resources=Resources(files=77), log=tmp_path / "helped.log")
     await driver.exited(await driver.start(helped, ignore))
-    assert driver.logs(helped.log, 9) == driver.logs(launch.log, 9)
+    assert await written(driver, helped.log, 9) == await written(driver, launch.log, 9)
 
 
 async def test_a_limit_that_cannot_be_enforced_is_refused(driver: ProcessDriver, tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ async def test_an_instance_runs_as_its_user(driver: ProcessDriver, open_director
     launch = launch_of(open_directory, "id -u; id -g; id -G; echo $HOME $USER $LOGNAME", user="nobody")
     await driver.exited(await driver.start(launch, ignore))
     groups = " ".join(map(str, os.getgrouplist("nobody", user.pw_gid)))
-    assert driver.logs(launch.log, 9) == [
+    assert await written(driver, launch.log, 9) == [
         str(user.pw_uid),
         str(user.pw_gid),
         groups,
@@ -168,7 +169,7 @@ async def test_an_instance_runs_as_its_user(driver: ProcessDriver, open_director
 async def test_the_launch_decides_on_home(driver: ProcessDriver, open_directory: Path) -> None:
     launch = launch_of(open_directory, "echo $HOME", user="nobody", environment={"HOME": "/srv"})
     await driver.exited(await driver.start(launch, ignore))
-    assert driver.logs(launch.log, 9) == ["/srv"]
+    assert await written(driver, launch.log, 9) == ["/srv"]
 
 
 @needs_root

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from longshore.bus import Bus, Subscription
+from longshore.drivers import logs
+from longshore.drivers.base import LogLine
 from longshore.errors import BackupNotFound, DeploymentInProgress, DeploymentNotFound, Issue, NotFound, SpecInvalid
 from longshore.model import (
     Deployment,
@@ -292,8 +295,14 @@ class FakeService:
         self.deployment(name)
         return [instance for instance in self.running if instance.deployment == name]
 
-    def log_path(self, instance: Instance) -> Path:
-        return self.root / f"{instance.id}.log"
+    def logged(self, name: str) -> list[str]:
+        there = {f"{instance.id}.log" for instance in self.running}
+        return sorted(path.stem for path in self.root.glob(f"{name}-*.log") if path.name not in there)
+
+    def log(
+        self, name: str, instance: str, *, tail: int | None, since: float | None, follow: bool
+    ) -> AsyncGenerator[LogLine, None]:
+        return logs.read(self.root / f"{instance}.log", tail=tail, since=since, follow=follow)
 
     def idempotency_begin(self, once: Once, fingerprint: str) -> str | None:
         stored, rollout_id = self.keys.setdefault(once, (fingerprint, None))

@@ -61,13 +61,3 @@ async def driver_for(
     finally:
         for host in hosts.values():
             await host.close()
-
-
-@asynccontextmanager
-async def ssh_to(machine: Host, *, keepalive: str = "5s") -> AsyncIterator[SshHost]:
-    """One of them alone."""
-    host = SshHost(machine.settings(), machine.ssh(keepalive=keepalive), "system", "manager", 1)
-    try:
-        yield host
-    finally:
-        await host.close()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from datetime import datetime
+from heapq import merge
 from typing import Annotated
 
 from fastapi import Query
@@ -12,107 +15,90 @@ from starlette.responses import Response
 
 from longshore.api.context import Api, api_of
 from longshore.api.deployments import Name, valid_name
+from longshore.api.following import Follower
 from longshore.api.problems import json_response
-from longshore.api.streams import TICK, EventStream, event
-from longshore.api.wire import dumps
-from longshore.drivers.logs import follow as follow_file
-from longshore.drivers.logs import tail as tail_file
-from longshore.errors import DeploymentNotFound, NotFound
-from longshore.model import Instance
+from longshore.api.streams import EventStream
+from longshore.api.wire import log_line_json
+from longshore.drivers.base import DriverError, LogLine
+from longshore.durations import parse_duration
+from longshore.errors import Issue, NotFound, SpecInvalid
 
-#: lines read ahead of a slow reader; the files keep the rest
-_AHEAD = 500
+#: lines of each instance where nobody says how many, and most where they are asked for from a time on
+TAIL, MOST = 100, 10_000
 
-#: lines sent in one piece
-_TOGETHER = 200
+Since = Annotated[
+    str | None,
+    Query(description="Only what was written since: a time (RFC 3339), or how long ago.", examples=["10m"]),
+]
 
 
 async def logs(
     request: Request,
     name: Name,
     instance: Annotated[str | None, Query(description="Only of this instance.", examples=["shop-3-1"])] = None,
-    tail: Annotated[int, Query(ge=0, le=10_000, description="Last lines of each instance.")] = 100,
+    tail: Annotated[
+        int | None, Query(ge=0, le=MOST, description="Last lines of each instance: 100, with `since` all.")
+    ] = None,
+    since: Since = None,
     follow: Annotated[bool, Query(description="Go on with what is written, as server-sent events.")] = False,
 ) -> Response:
-    """Output of the instances, oldest lines first within each."""
+    """Output of the instances, in the order in which it was written; with `since` also of those that are gone."""
     api = api_of(request)
-    chosen = _instances(api, valid_name(name), instance)
-    if instance is not None and not chosen:
-        raise NotFound(f"{name} has no instance {instance[:80]!r} now.")
+    begin = parse_since(since)
+    chosen = _chosen(api, valid_name(name), instance, begin)
+    if tail is None:
+        tail = TAIL if begin is None else None
     if follow:
-        lines = _Follower(api, name, instance, tail).chunks()
+        lines = Follower(api, name, instance, chosen, tail=tail, since=begin).chunks()
         return EventStream(lines, keep_alive=api.settings.keep_alive, stopped=api.stopping.is_set)
-    found = [
-        _line(each.id, line)
-        for each in chosen
-        for line in await asyncio.to_thread(tail_file, api.service.log_path(each), tail)
-    ]
-    return json_response({"lines": found})
-
-
-def _instances(api: Api, name: str, only: str | None) -> list[Instance]:
-    return [each for each in api.service.instances(name) if only is None or each.id == only]
-
-
-def _line(instance: str, line: str) -> dict[str, str]:
-    return {"instance": instance, "line": line}
-
-
-class _Follower:
-    """Lines of a deployment's instances, also of those that start meanwhile. A slow reader slows only the reading."""
-
-    def __init__(self, api: Api, name: str, only: str | None, tail: int) -> None:
-        self._api, self._name, self._only, self._tail = api, name, only, tail
-        self._queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue(_AHEAD)
-        self._pumps: dict[str, asyncio.Task[None]] = {}
-        self._gone: set[str] = set()
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        loop = asyncio.get_running_loop()
-        looked = float("-inf")
+    found: list[list[tuple[float, str, LogLine]]] = []
+    problems: list[dict[str, str]] = []
+    for each in chosen:
+        of_it = found.append
         try:
-            while True:
-                if loop.time() - looked >= TICK:
-                    if not self._look():
-                        return
-                    looked = loop.time()
-                yield await self._next()
-        finally:
-            for pump in self._pumps.values():
-                pump.cancel()
-            await asyncio.gather(*self._pumps.values(), return_exceptions=True)
+            of_it(await _read(api, name, each, MOST if tail is None else tail, begin))
+        except DriverError as error:
+            problems.append({"instance": each, "message": str(error)})
+    lines_in_order = merge(*found, key=lambda row: row[0])
+    answer = {"lines": [log_line_json(line, instance=each) for _, each, line in lines_in_order], "problems": problems}
+    return json_response(answer)
 
-    async def _next(self) -> bytes:
-        try:
-            async with asyncio.timeout(TICK):
-                lines = [await self._queue.get()]
-        except TimeoutError:
-            return b""
-        while len(lines) < _TOGETHER and not self._queue.empty():
-            lines.append(self._queue.get_nowait())
-        return b"".join(event(dumps(_line(*line))) for line in lines)
 
-    def _look(self) -> bool:
-        """Follow new instances; leave those gone since the look before, whose last lines are read. False: deleted."""
-        try:
-            now = {each.id: each for each in _instances(self._api, self._name, self._only)}
-        except DeploymentNotFound:
-            return False
-        for gone in self._gone - now.keys():
-            self._pumps.pop(gone).cancel()
-        self._gone = self._pumps.keys() - now.keys()
-        for fresh in now.keys() - self._pumps.keys():
-            self._pumps[fresh] = asyncio.create_task(self._pump(now[fresh]), name=f"log of {fresh}")
-        return True
+def parse_since(text: str | None) -> float | None:
+    """Seconds since the epoch. Raises SpecInvalid."""
+    if text is None:
+        return None
+    try:
+        if "T" in text or "t" in text:
+            # A plus sign that was not encoded arrives as a space.
+            moment = datetime.fromisoformat(text.replace(" ", "+"))
+            if moment.tzinfo is None:
+                raise ValueError
+            return moment.timestamp()
+        ago = parse_duration(text)
+        if ago < 0:
+            raise ValueError
+    except ValueError:
+        issue = Issue("since", "must be a time such as 2026-01-31T09:15:00Z, or how long ago, such as 10m")
+        raise SpecInvalid(issues=[issue]) from None
+    return time.time() - ago
 
-    async def _pump(self, instance: Instance) -> None:
-        path = self._api.service.log_path(instance)
 
-        def open_log() -> tuple[list[str], AsyncIterator[str]]:
-            return tail_file(path, self._tail), follow_file(path)
+def _chosen(api: Api, name: str, only: str | None, since: float | None) -> Sequence[str]:
+    """Ids, oldest first: of what is there, and from some time on of what was there."""
+    there = [each.id for each in api.service.instances(name)]
+    if only is None:
+        return there if since is None else [*api.service.logged(name), *there]
+    if only not in there and only not in api.service.logged(name):
+        raise NotFound(f"{name} has no instance {only[:80]!r}, and no log of one is kept.")
+    return [only]
 
-        last, rest = await asyncio.to_thread(open_log)
-        for line in last:
-            await self._queue.put((instance.id, line))
-        async for line in rest:
-            await self._queue.put((instance.id, line))
+
+async def _read(api: Api, name: str, instance: str, tail: int, since: float | None) -> list[tuple[float, str, LogLine]]:
+    async with aclosing(api.service.log(name, instance, tail=tail, since=since, follow=False)) as lines:
+        # A line of unknown time stays where it is among those of its instance.
+        latest, found = 0.0, []
+        async for line in lines:
+            latest = max(latest, line.latest or 0.0)
+            found.append((latest, instance, line))
+        return found

@@ -326,10 +326,20 @@ class Deliveries(BaseModel):
 class LogLine(BaseModel):
     instance: Annotated[str, Field(examples=["shop-3-1"])]
     line: str
+    time: Annotated[Instant | None, Field(description="When it was written, at the latest; null: not known.")] = None
+    earliest: Annotated[Instant | None, Field(description="And at the earliest; null: not known.")] = None
+
+
+class LogProblem(BaseModel):
+    """Output that cannot be read now."""
+
+    instance: str
+    message: str
 
 
 class Logs(BaseModel):
     lines: list[LogLine]
+    problems: list[LogProblem] = []
 
 
 class PlannedStep(BaseModel):

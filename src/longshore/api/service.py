@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from longshore.bus import Subscription
+from longshore.drivers.base import LogLine
 from longshore.model import Deployment, Event, Instance, Release, Rollout, State, StepRecord
 from longshore.rollout.reports import EndpointList, HealthReport, Preview, Status, Summary, Validation
 from longshore.rollout.request import Request
@@ -88,7 +88,13 @@ class Service(Protocol):
 
     def instances(self, name: str) -> Sequence[Instance]: ...
 
-    def log_path(self, instance: Instance) -> Path: ...
+    def logged(self, name: str) -> Sequence[str]:
+        """Instances that are gone and whose output can still be read, oldest first."""
+
+    def log(
+        self, name: str, instance: str, *, tail: int | None, since: float | None, follow: bool
+    ) -> AsyncGenerator[LogLine, None]:
+        """As Driver.logs: reading it raises DriverError."""
 
     def idempotency_begin(self, once: Once, fingerprint: str) -> str | None:
         """The rollout this key opened, if any. Raises SpecInvalid if it came with another fingerprint."""

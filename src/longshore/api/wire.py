@@ -11,6 +11,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from longshore.drivers.base import LogLine
 from longshore.durations import format_duration
 from longshore.errors import FAILURES, Issue, LongshoreError, RollbackFailed, RolloutFailed
 from longshore.masking import mask_configuration
@@ -184,6 +185,16 @@ def event_json(event: Event) -> Json:
         "id": event.id,
         "deployment": event.deployment,
         "rollout_id": event.rollout_id,
+    }
+
+
+def log_line_json(line: LogLine, **of: str) -> Json:
+    """of: what it is of, such as its instance."""
+    return {
+        **of,
+        "line": line.text,
+        "time": _instant_or_null(line.latest),
+        "earliest": _instant_or_null(line.earliest),
     }
 
 

@@ -10,7 +10,7 @@ needs to find an instance again is in the handle, a small JSON object that the e
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -96,6 +96,34 @@ class Fingerprint:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Whose output is asked for. handle: None where the instance is gone, or has not been started yet."""
+
+    deployment: str
+    instance: str
+    #: where Launch.log said that it goes
+    log: Path
+    handle: Handle | None = None
+    #: as in Launch; with no handle they tell a driver whose instances are units which one it was
+    host: str = ""
+    service: str = ""
+    existing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of output, without its end, undecodable bytes replaced.
+
+    It was written between `earliest` and `latest`, in seconds since the epoch; they are the same where the runtime
+    keeps a time for each line. None: not known.
+    """
+
+    text: str
+    earliest: float | None = None
+    latest: float | None = None
+
+
 class Driver(Protocol):
     """One way of running instances. Every method may be called again after a crash in the middle of it."""
 
@@ -145,8 +173,18 @@ class Driver(Protocol):
         "" where nobody does, or where that cannot be told.
         """
 
-    def logs(self, log: Path, lines: int) -> list[str]:
-        """The last lines of an instance's output, without line ends; undecodable bytes replaced."""
+    def logs(
+        self, output: Output, *, tail: int | None = None, since: float | None = None, follow: bool = False
+    ) -> AsyncGenerator[LogLine, None]:
+        """Lines of an instance's output, oldest first; none where there is no such output (any more).
 
-    def follow(self, log: Path) -> AsyncIterator[str]:
-        """Lines as they are written from now on, across rotation."""
+        tail     the last so many at most; None: all, as far as the driver keeps them and its own bound allows
+        since    seconds since the epoch: only lines that may have been written then or later (`latest` tells)
+        follow   go on with each line as it is written, without a gap, across rotation and starts of the same instance;
+                 endless, and closed by whoever reads. Output that does not exist yet is waited for.
+        Raises DriverError where the runtime cannot be asked (HostUnreachable, too).
+        """
+
+    def note_times(self, outputs: Collection[Output]) -> None:
+        """Called each second with the outputs of all instances that exist. A driver whose lines have no times of their
+        own looks how far each has come; for all others there is nothing to do. Quick, and never raises."""

@@ -12,13 +12,23 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from longshore.clock import Clock, SystemClock
-from longshore.drivers.base import DriverError, Exit, Fingerprint, Handle, Inspection, Launch, Stopped
+from longshore.drivers.base import (
+    DriverError,
+    Exit,
+    Fingerprint,
+    Handle,
+    Inspection,
+    Launch,
+    LogLine,
+    Output,
+    Stopped,
+)
 from longshore.hosts.base import HostUnreachable
 
 
@@ -100,7 +110,7 @@ class MockWorld:
         self._alive: dict[str, MockInstance] = {}
         self._blocked: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
         self._numbers = itertools.count(1)
-        self._logs: defaultdict[Path, list[str]] = defaultdict(list)
+        self._logs: defaultdict[Path, list[LogLine]] = defaultdict(list)
         self._readers: list[asyncio.Future[None]] = []
 
     # --- what a test does to it
@@ -124,7 +134,8 @@ class MockWorld:
 
     def write(self, log: Path, line: str) -> None:
         """Append a line to an instance's output."""
-        self._logs[log].append(line)
+        now = self.clock.now()
+        self._logs[log].append(LogLine(line, now, now))
         waiting, self._readers = self._readers, []
         for waiter in waiting:
             if not waiter.done() and not waiter.get_loop().is_closed():
@@ -218,7 +229,7 @@ class MockWorld:
             if found.ends_at is not None and found.ends_at <= now:
                 self.end(found, found.leaving or Exit(None))
 
-    def read(self, log: Path) -> list[str]:
+    def read(self, log: Path) -> list[LogLine]:
         return self._logs[log]
 
     async def written(self) -> None:
@@ -363,11 +374,23 @@ class MockDriver:
     async def stranger(self, handle: Handle, port: int) -> str:
         return self.world.strangers.get(port, "")
 
-    def logs(self, log: Path, lines: int) -> list[str]:
-        return self.world.read(log)[-lines:] if lines > 0 else []
+    async def logs(
+        self, output: Output, *, tail: int | None = None, since: float | None = None, follow: bool = False
+    ) -> AsyncGenerator[LogLine, None]:
+        lines = self.world.read(output.log)
+        position = len(lines)
+        known = [line for line in lines if since is None or (line.latest or 0.0) >= since]
+        for line in known if tail is None else known[max(0, len(known) - tail) :]:
+            yield line
+        while follow:
+            if position < len(lines):
+                position += 1
+                yield lines[position - 1]
+            else:
+                await self.world.written()
 
-    def follow(self, log: Path) -> AsyncIterator[str]:
-        return self._follow(log, len(self.world.read(log)))
+    def note_times(self, outputs: Collection[Output]) -> None:
+        pass  # write() knows when each line is written
 
     # --- private
 
@@ -377,15 +400,6 @@ class MockDriver:
 
     def _get(self, handle: Handle) -> MockInstance | None:
         return self.world.instances.get(handle["launch_id"])
-
-    async def _follow(self, log: Path, position: int) -> AsyncIterator[str]:
-        while True:
-            lines = self.world.read(log)
-            if position < len(lines):
-                position += 1
-                yield lines[position - 1]
-            else:
-                await self.world.written()
 
 
 def _handle(found: MockInstance) -> dict[str, Any]:

@@ -14,16 +14,27 @@ import asyncio
 import errno
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from longshore.connections import can_be_told, connections_to
 from longshore.drivers import cgroups, logs
-from longshore.drivers.base import DriverError, Exit, Fingerprint, Handle, Inspection, Launch, Stopped
+from longshore.drivers.base import (
+    DriverError,
+    Exit,
+    Fingerprint,
+    Handle,
+    Inspection,
+    Launch,
+    LogLine,
+    Output,
+    Stopped,
+)
 from longshore.drivers.exits import Exits
 from longshore.drivers.identity import Stat, all_ended, boot_id, lacks, read_stat, send, uptime
 from longshore.drivers.listeners import stranger
+from longshore.drivers.log_times import Noting
 from longshore.drivers.members import Circle, listening, marked, members
 from longshore.drivers.spawn import Program, argv_of, spawn, user_of
 from longshore.errors import LeaseLost
@@ -50,6 +61,7 @@ class ProcessDriver:
         self._manager_id = manager_id
         self._fence = fence
         self._exits = Exits()
+        self._noting = Noting()
         self._cgroups = cgroups.Cgroups(manager_id)
 
     def capabilities(self) -> frozenset[str]:
@@ -76,6 +88,7 @@ class ProcessDriver:
     async def start(self, launch: Launch, persist: Callable[[Handle], None]) -> Handle:
         program = self._program(launch)
         output = _open_log(launch.log)
+        self._noting.began(launch.log)
         try:
             self._fence()
             pid = await spawn(program, output)
@@ -162,11 +175,13 @@ class ProcessDriver:
         circle = await self._members(self._circle(handle, trust_session=_exists(handle)), handle)
         return await asyncio.to_thread(stranger, port, [stat.pid for stat in circle])
 
-    def logs(self, log: Path, lines: int) -> list[str]:
-        return logs.tail(log, lines)
+    def logs(
+        self, output: Output, *, tail: int | None = None, since: float | None = None, follow: bool = False
+    ) -> AsyncGenerator[LogLine, None]:
+        return logs.read(output.log, tail=tail, since=since, follow=follow)
 
-    def follow(self, log: Path) -> AsyncIterator[str]:
-        return logs.follow(log)
+    def note_times(self, outputs: Collection[Output]) -> None:
+        self._noting.note({output.log for output in outputs})
 
     def close(self) -> None:
         """The manager leaves: stop watching. The instances go on."""

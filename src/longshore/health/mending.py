@@ -116,7 +116,7 @@ class Mending:
             "error" if looping else "warning",
             f"instance {id} {watched.ended or 'was not running'}: starting it again (restart {restarts}, the next in "
             f"{pause:g} s at the earliest){'; it is in a crash loop' if looping else ''}. "
-            f"Its log ends: {world.fleet.last_words(instance)}",
+            f"Its log ends: {await world.fleet.last_words(instance)}",
             source="monitor",
         )
         try:

@@ -184,7 +184,7 @@ class Readiness:
         found = await self._driver_of(self._fleet.spec_of(instance).environment).inspect(instance.handle)
         if found.state != "exited":
             return None
-        return f"instance {id} has ended: {self._ending(instance, found)}"
+        return f"instance {id} has ended: {await self._ending(instance, found)}"
 
     async def first_end(self, ids: Iterable[str]) -> str:
         """Wait, without a bound, until one of these has ended, and say how. For ever where none of them runs."""
@@ -214,14 +214,14 @@ class Readiness:
     async def _not_ready(self, instance: Instance, spec: Spec, result: ReadyResult) -> NotReady:
         """What a person needs to know: did it end, is its port taken, what does it do instead of being ready?"""
         driver = self._driver_of(spec.environment)
-        lines = self._fleet.log_lines(instance, spec, LOG_LINES)
+        lines = await self._fleet.log_lines(instance, spec, LOG_LINES)
         log = mask_text("\n".join(lines), spec.configuration) or "its log is empty"
         who = f"Instance {instance.id} of version {spec.version}"
         assert instance.handle is not None
         inspection, taker = await driver.inspect(instance.handle), await self._stranger(instance, spec)
         within = f"was not ready within {format_duration(spec.health_check.deadline)}"
         if inspection.state == "exited":
-            message = f"{who} ended before it was ready: {self._ending(instance, inspection)}"
+            message = f"{who} ended before it was ready: {await self._ending(instance, inspection)}"
         else:
             message = f"{who} {within}: {await self._doing(instance, driver, result)}"
         if taker:
@@ -243,9 +243,9 @@ class Readiness:
                 )
         return result.last.message if result.last is not None else result.reason
 
-    def _ending(self, instance: Instance, found: Inspection) -> str:
+    async def _ending(self, instance: Instance, found: Inspection) -> str:
         """How it ended, what it said last, and what an exit in good order is usually a sign of."""
         how = found.message or str(found.exit or Exit(None))
         daemon = found.exit is not None and found.exit.code == 0
         hint = " What is deployed has to stay in the foreground: no daemon, no `&`." if daemon else ""
-        return f"{how}.{hint} Its log ends: {self._fleet.last_words(instance)}"
+        return f"{how}.{hint} Its log ends: {await self._fleet.last_words(instance)}"

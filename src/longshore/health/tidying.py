@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from longshore.drivers.base import Driver, DriverError
 from longshore.drivers.logs import rotate
 from longshore.errors import LeaseLost
 from longshore.files import FilesError
 from longshore.model import Deployment
+from longshore.rollout.log_files import forget_logs
 from longshore.rollout.world import World
 from longshore.store.backup import Backups
 
@@ -29,9 +28,6 @@ LOGS_KEPT = 20
 DELIVERIES_KEPT = 1000
 #: seconds that a process which belongs to nothing is given to end
 GRACE_S = 10.0
-
-#: `NAME-NUMBER-SLOT.log`, `rollout-NUMBER-PHASE.log`, and what rotation makes of them
-_LOG = re.compile(r"(?P<instance>.+-(?P<started>\d+)-\d+)\.log(\..+)?|rollout-(?P<hooks>\d+)-\w+\.log(\..+)?")
 
 
 class Tidying:
@@ -86,18 +82,6 @@ class Tidying:
             ids = {instance.id for instance in store.instances(name)}
             await asyncio.to_thread(forget_logs, world.logs / name, last.number - LOGS_KEPT, ids)
         await asyncio.to_thread(world.files_of(deployment).sweep_staging)
-
-
-def forget_logs(directory: Path, up_to: int, alive: Collection[str]) -> None:
-    """Delete the logs of rollouts up to that number, but for those of instances that exist. Raises OSError."""
-    if up_to <= 0 or not directory.is_dir():
-        return
-    for path in directory.iterdir():
-        found = _LOG.fullmatch(path.name)
-        if found is None or found["instance"] in alive:
-            continue
-        if int(found["started"] or found["hooks"]) <= up_to:
-            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import builtins
-from pathlib import Path
+from collections.abc import AsyncGenerator
 
 from longshore.bus import Subscription
+from longshore.drivers.base import LogLine, Output
 from longshore.errors import NotFound
 from longshore.model import (
     Deployment,
@@ -20,6 +21,7 @@ from longshore.model import (
 )
 from longshore.rollout.checkup import check_up
 from longshore.rollout.endpoints import next_endpoints, read_endpoints
+from longshore.rollout.log_files import logged_instances
 from longshore.rollout.reports import EndpointList, HealthReport, Status, Summary
 from longshore.rollout.status import get_deployment, health_of, read_status, summaries
 from longshore.rollout.world import World
@@ -93,8 +95,24 @@ class Queries:
         get_deployment(self._world, name)
         return self._world.store.instances(name)
 
-    def log_path(self, instance: Instance) -> Path:
-        return self._world.instance_log(instance.deployment, instance.id)
+    def logged(self, name: str) -> builtins.list[str]:
+        """Instances that are gone and have left a log on this machine, oldest first."""
+        get_deployment(self._world, name)
+        there = {instance.id for instance in self._world.store.instances(name)}
+        return [id for id in logged_instances(self._world.logs / name) if id not in there]
+
+    def log(
+        self, name: str, instance: str, *, tail: int | None, since: float | None, follow: bool
+    ) -> AsyncGenerator[LogLine, None]:
+        """Lines of an instance, as Driver.logs says; the instance may be gone."""
+        driver = self._world.driver_of(get_deployment(self._world, name).environment)
+        found = self._world.store.instance(instance)
+        output = (
+            self._world.fleet.output_of(found)
+            if found is not None
+            else Output(name, instance, self._world.instance_log(name, instance))
+        )
+        return driver.logs(output, tail=tail, since=since, follow=follow)
 
     def watch(self, name: str, rollout_id: str | None, after: int) -> Subscription:
         """Progress of the rollout in progress (or of the last one), then of all that follow."""

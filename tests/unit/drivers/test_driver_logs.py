@@ -2,16 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longshore.drivers.logs import LINE_BYTES, follow, rotate, tail
+from longshore.drivers.base import DriverError, LogLine
+from longshore.drivers.logs import LINE_BYTES, MOST_BYTES, Snapshot, read, rotate, snapshot
 
 
 @pytest.fixture
@@ -24,9 +25,26 @@ def append(log: Path, text: str) -> None:
         file.write(text)
 
 
-async def take(lines: AsyncIterator[str], count: int) -> list[str]:
+def tail(log: Path, count: int, max_bytes: int = MOST_BYTES) -> list[str]:
+    return texts(snapshot(log, count, None, max_bytes))
+
+
+def texts(found: Snapshot) -> list[str]:
+    return [line.text for line in (*found.lines, *((found.unfinished(),) if found.rest else ()))]
+
+
+async def take(lines: AsyncGenerator[LogLine, None], count: int) -> list[str]:
     async with asyncio.timeout(10):
-        return [await anext(lines) for _ in range(count)]
+        return [(await anext(lines)).text for _ in range(count)]
+
+
+@asynccontextmanager
+async def following(log: Path) -> AsyncIterator[AsyncGenerator[LogLine, None]]:
+    """Lines from here on: that one before was read says that the log is open."""
+    append(log, "here\n")
+    async with aclosing(read(log, tail=1, follow=True)) as lines:
+        assert await take(lines, 1) == ["here"]
+        yield lines
 
 
 @pytest.mark.parametrize(("count", "expected"), [(0, []), (1, ["c"]), (2, ["b", "c"]), (9, ["a", "b", "c"])])
@@ -112,7 +130,7 @@ def test_no_more_than_the_kept_files_stay(log: Path) -> None:
     for number in range(6):
         log.write_text(f"{number}\n")
         rotate(log, max_bytes=0, keep=3)
-    names = {path.name: path.read_text() for path in log.parent.iterdir()}
+    names = {path.name: path.read_text() for path in log.parent.iterdir() if path.suffix != ".times"}
     assert names == {"app.log": "", "app.log.1": "5\n", "app.log.2": "4\n", "app.log.3": "3\n"}
 
 
@@ -132,41 +150,36 @@ def test_a_rotation_that_fails_leaves_the_log_as_it_was(log: Path) -> None:
 
 async def test_following_gives_what_is_written_from_the_call_on(log: Path) -> None:
     append(log, "before\n")
-    lines = follow(log)
-    append(log, "a\nb\n")
-    async with closing(lines):
+    async with following(log) as lines:
+        append(log, "a\nb\n")
         assert await take(lines, 2) == ["a", "b"]
 
 
 async def test_following_waits_for_a_log_that_does_not_exist(log: Path) -> None:
-    lines = follow(log)
-    async with closing(lines):
+    async with aclosing(read(log, follow=True)) as lines:
         first = asyncio.ensure_future(anext(lines))
         await asyncio.sleep(0)
         append(log, "a\n")
-        assert await asyncio.wait_for(first, 10) == "a"
+        assert (await asyncio.wait_for(first, 10)).text == "a"
 
 
 async def test_following_gives_whole_lines_only(log: Path) -> None:
-    lines = follow(log)
     append(log, "half")
-    async with closing(lines):
+    async with aclosing(read(log, follow=True)) as lines:
         first = asyncio.ensure_future(anext(lines))
         await asyncio.sleep(0)
         append(log, " and half\n")
-        assert await asyncio.wait_for(first, 10) == "half and half"
+        assert (await asyncio.wait_for(first, 10)).text == "half and half"
 
 
 async def test_following_cuts_a_line_beyond_all_measure(log: Path) -> None:
-    lines = follow(log)
-    append(log, "x" * (3 * LINE_BYTES))
-    async with closing(lines):
+    async with following(log) as lines:
+        append(log, "x" * (3 * LINE_BYTES))
         assert len((await take(lines, 1))[0]) > LINE_BYTES
 
 
 async def test_following_loses_and_repeats_nothing_across_rotations(log: Path) -> None:
-    lines = follow(log)
-    async with closing(lines):
+    async with following(log) as lines:
         found: list[str] = []
         for batch in range(5):
             append(log, "".join(f"{batch}.{n}\n" for n in range(3)))
@@ -178,5 +191,18 @@ async def test_following_loses_and_repeats_nothing_across_rotations(log: Path) -
     assert found == [f"{batch}.{n}" for batch in range(5) for n in range(5)]
 
 
-def closing(lines: AsyncIterator[str]) -> Any:
-    return aclosing(lines)  # type: ignore[type-var]
+async def test_what_is_followed_has_the_times_between_which_it_was_read(log: Path) -> None:
+    async with following(log) as lines:
+        before = time.time()
+        append(log, "a\n")
+        line = await asyncio.wait_for(anext(lines), 10)
+    assert line.earliest is not None
+    assert line.latest is not None
+    assert before - 1 <= line.earliest <= line.latest <= time.time()
+    assert line.latest >= before
+
+
+async def test_a_log_that_cannot_be_read_says_which(tmp_path: Path) -> None:
+    with pytest.raises(DriverError, match=str(tmp_path)):
+        async for _ in read(tmp_path):
+            pass

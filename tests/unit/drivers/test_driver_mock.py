@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from longshore.drivers.base import DriverError, Exit, Handle, Launch, Stopped
 from longshore.drivers.mock import MockDriver, MockWorld, Script
 from support.launching import launch_of
+from support.output import output_of, written
 
 
 class FakeClock:
@@ -193,9 +195,9 @@ async def test_versions_one_after_the_other_never_ran_together(world: MockWorld,
 async def test_output_is_followed(world: MockWorld, driver: MockDriver) -> None:
     log = Path("/logs/app")
     world.write(log, "before")
-    lines = driver.follow(log)
-    first = asyncio.ensure_future(anext(lines))
-    await asyncio.sleep(0)
-    world.write(log, "a")
-    assert await first == "a"
-    assert driver.logs(log, 5) == ["before", "a"]
+    async with aclosing(driver.logs(output_of(log), tail=0, follow=True)) as lines:
+        first = asyncio.ensure_future(anext(lines))
+        await asyncio.sleep(0)
+        world.write(log, "a")
+        assert (await first).text == "a"
+    assert await written(driver, log, 5) == ["before", "a"]

@@ -13,8 +13,9 @@ import pytest_asyncio
 from longshore.drivers.base import DriverError
 from longshore.drivers.mock import MockDriver
 from longshore.health import tidying
-from longshore.health.tidying import Tidying, forget_logs
+from longshore.health.tidying import Tidying
 from longshore.model import RolloutStatus
+from longshore.rollout.log_files import forget_logs
 from longshore.rollout.terms import Once, Terms
 from support.shop import Shop
 

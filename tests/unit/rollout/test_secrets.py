@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncGenerator
 
 import pytest
 
+from longshore.drivers.base import LogLine
 from longshore.drivers.mock import MockDriver
 from longshore.masking import MASK
 from longshore.model import RolloutStatus
@@ -36,8 +38,12 @@ async def test_the_output_of_hooks_is_shown_without_secrets(
     assert SECRET not in shown
 
 
+async def says_the_password(*_: object, **__: object) -> AsyncGenerator[LogLine, None]:
+    yield LogLine(f"bad password {SECRET}")
+
+
 async def test_the_log_of_an_instance_is_shown_without_secrets(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MockDriver, "logs", lambda *_: [f"bad password {SECRET}"])
+    monkeypatch.setattr(MockDriver, "logs", says_the_password)
     shop.script("1.0", never_ready=True)
     await shop.deploy("1.0", configuration={"DB_PASSWORD": SECRET})
     shown = everything_shown(shop)
@@ -49,10 +55,10 @@ async def test_the_last_words_of_an_instance_are_told_without_its_own_secrets(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await shop.deployed("1.0", configuration={"DB_PASSWORD": SECRET})
-    monkeypatch.setattr(MockDriver, "logs", lambda *_: [f"bad password {SECRET}"])
+    monkeypatch.setattr(MockDriver, "logs", says_the_password)
     instance = shop.lab.store.instance("shop-1-0")
     assert instance is not None
-    assert shop.lab.world.fleet.last_words(instance) == f"bad password {MASK}"
+    assert await shop.lab.world.fleet.last_words(instance) == f"bad password {MASK}"
 
 
 async def test_what_is_told_is_one_line_of_the_log(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
