@@ -194,8 +194,20 @@ class Fleet:
     # ---------------------------------------------------------------------------------------------------- logs
 
     def output_of(self, instance: Instance) -> Output:
-        log = self._log_path(instance.deployment, instance.id)
-        return Output(instance.deployment, instance.id, log, instance.handle, instance.host)
+        try:
+            spec = self.spec_of(instance)
+            service, existing = spec.service_name or spec.name, spec.systemd.unit == "existing"
+        except DriverError:  # its release is gone
+            service, existing = instance.deployment, False
+        return Output(
+            instance.deployment,
+            instance.id,
+            self._log_path(instance.deployment, instance.id),
+            instance.handle,
+            instance.host,
+            service,
+            existing,
+        )
 
     async def log_lines(self, instance: Instance, spec: Spec, lines: int) -> list[str]:
         """The last lines of its log, as they are: secrets are not masked."""

@@ -191,4 +191,4 @@ async def test_an_instance_that_nobody_is_connected_to_has_no_connections(host: 
 
 
 async def test_output_that_does_not_exist_has_no_lines(host: Host, tmp_path: Path) -> None:
-    assert await written(host.driver(), tmp_path / "none.log", 10) == []
+    assert await written(host.driver(), tmp_path / "none.log", 10, instance="shop-999-0") == []

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from longshore.drivers.base import DriverError, Exit, Handle, Launch
+from longshore.drivers.base import DriverError, Exit, Handle, Launch, LogLine, Output
 from longshore.drivers.systemd.driver import SystemdDriver
 from longshore.model import Resources, Systemd
 from support.hosts import Host, HostSet, HostsMissing, open_hosts
@@ -98,7 +99,8 @@ async def until_lines(host: Host, handle: Handle, count: int) -> list[str]:
 
 
 def said(host: Host, handle: Handle) -> list[str]:
-    return host.ask("journalctl", "--output=cat", f"_SYSTEMD_INVOCATION_ID={handle['invocation']}").splitlines()
+    match = f"_SYSTEMD_INVOCATION_ID={handle['invocation']}"
+    return host.shell(f"journalctl --output=cat {match} | iconv -c -f utf-8 -t utf-8", expect=None).splitlines()
 
 
 # ------------------------------------------------------------------------------------- what systemd does by itself
@@ -395,6 +397,55 @@ async def test_ports_connections_and_strangers_are_found_where_it_runs(driver: S
     _, writer = await asyncio.open_connection(host.address, 8111)
     assert await asyncio.gather(*(driver.connections(handle, port) for port in (8111, 8111, 8112))) == [1, 1, 0]
     writer.close()
+
+
+# ---------------------------------------------------------------------------------------------------------- logs
+
+COUNTER = "for i in 1 2 3 4 5; do echo line $i; sleep 0.05; done; printf 'odd \\377 \\033[1mbold\\n'; exec sleep 600"
+
+
+def output_of(instance: str, handle: Handle | None = None) -> Output:
+    return Output("shop", instance, Path("/unused"), handle, host="host1", service="shop")
+
+
+async def read(driver: SystemdDriver, instance: str, **asked: Any) -> list[LogLine]:
+    async with aclosing(driver.logs(output_of(instance), **asked)) as lines:
+        return [line async for line in lines]
+
+
+async def test_the_last_lines_of_an_instance_are_in_the_journal_also_when_it_is_gone(
+    driver: SystemdDriver, host: Host
+) -> None:
+    launch = launch_there(host, COUNTER, instance="shop-71-0")
+    handle = await start(driver, launch)
+    await until_lines(host, handle, 6)
+    await driver.stop(handle, 1)
+    found = await read(driver, "shop-71-0", tail=3)
+    assert [line.text for line in found] == ["line 4", "line 5", "odd \ufffd \x1b[1mbold"]
+    assert await read(driver, "shop-71-0", since=found[1].latest) == found[1:]
+    assert await read(driver, "shop-71-0", tail=0) == []
+
+
+async def test_what_an_instance_says_is_followed_through_restarts_and_lost_connections(host: Host) -> None:
+    chatty = "echo began; i=0; while :; do i=$((i + 1)); echo $i; sleep 0.1; done"
+    texts: list[str] = []
+    async with driver_for(host, keepalive="1s") as driver, asyncio.timeout(60):
+        handle = await start(driver, launch_there(host, chatty, instance="shop-72-0"))
+        async with aclosing(driver.logs(output_of("shop-72-0", handle), follow=True)) as lines:
+            async for line in lines:
+                texts.append(line.text)
+                if texts[-1] == "5" and texts.count("5") == 1:
+                    host.cut()
+                    await asyncio.sleep(4)
+                    host.mend()
+                elif texts[-1] == "60" and texts.count("60") == 1:
+                    host.ask("systemctl", "kill", "--signal=KILL", handle["unit"])
+                elif texts[-1] == "3" and texts.count("3") == 2:
+                    break
+        await driver.stop(handle, 0)
+    second = texts.index("began", 1)
+    assert texts[:second] == ["began", *(str(number) for number in range(1, second))]
+    assert texts[second:] == ["began", "1", "2", "3"]
 
 
 # ------------------------------------------------------------------------------------------------ the user's own

@@ -105,7 +105,10 @@ class Output:
     #: where Launch.log said that it goes
     log: Path
     handle: Handle | None = None
+    #: as in Launch; with no handle they tell a driver whose instances are units which one it was
     host: str = ""
+    service: str = ""
+    existing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -33,8 +34,10 @@ from longshore.drivers.systemd import fitness, journal, scripts
 from longshore.drivers.systemd.existing import Existing
 from longshore.drivers.systemd.managed import Managed, name_of
 from longshore.drivers.systemd.manager import Systemd
+from longshore.drivers.systemd.output import read as journal_lines
 from longshore.drivers.systemd.sockets import Sockets
 from longshore.drivers.systemd.state import UnitState, why
+from longshore.drivers.systemd.units import unit_of
 from longshore.errors import LeaseLost
 from longshore.fence import Fence
 from longshore.hosts import HostUnreachable, attempt
@@ -193,10 +196,18 @@ class SystemdDriver:
 
     # ---------------------------------------------------------------------------------------------------- logs
 
-    def logs(
+    async def logs(
         self, output: Output, *, tail: int | None = None, since: float | None = None, follow: bool = False
     ) -> AsyncGenerator[LogLine, None]:
-        raise NotImplementedError
+        """As the protocol says: from the journal, for as long as that keeps it. Of an instance that is gone, and whose
+        host is not known any more, from all hosts; that is not followed."""
+        unit = unit_of(output)
+        sites = [self._sites[output.host]] if output.host in self._sites else list(self._sites.values())
+        for site in sites:
+            lines = journal_lines(site.host, unit, tail=tail, since=since, follow=follow and len(sites) == 1)
+            async with aclosing(lines):
+                async for line in lines:
+                    yield LogLine(line.text, line.at, line.at)
 
     def note_times(self, outputs: Collection[Output]) -> None:
         pass  # the journal has a time for each line

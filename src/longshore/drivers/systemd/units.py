@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal, TypeVar
 
-from longshore.drivers.base import DriverError, Launch
+from longshore.drivers.base import DriverError, Launch, Output
 from longshore.drivers.systemd import quoting, sandbox
 
 Scope = Literal["system", "user"]
@@ -62,7 +62,14 @@ class Files:
     program: str
 
 
-def managed_name(launch: Launch) -> UnitName:
+def unit_of(output: Output) -> str:
+    """The unit whose output is asked for. Raises DriverError for a name that none can have."""
+    if output.handle is not None:
+        return str(output.handle["unit"])
+    return existing_name(output) if output.existing else str(managed_name(output))
+
+
+def managed_name(launch: Launch | Output) -> UnitName:
     """The unit of an instance: `shop-12-0` is `shop@12-0.service`. Raises DriverError for a name that none can have."""
     service = (launch.service or launch.deployment).removesuffix(".service")
     if not _SERVICE.fullmatch(service):
@@ -76,7 +83,7 @@ def managed_name(launch: Launch) -> UnitName:
     return _not_too_long(name)
 
 
-def existing_name(launch: Launch) -> str:
+def existing_name(launch: Launch | Output) -> str:
     """The user's own unit. Raises DriverError for what is no service's name."""
     name = launch.service or launch.deployment
     if not name.endswith(".service"):

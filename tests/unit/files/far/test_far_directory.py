@@ -191,9 +191,7 @@ async def test_what_the_application_has_written_beside_is_not_copied(
     assert there(far, "2") == seen(release)
 
 
-async def test_a_base_that_is_gone_there_does_no_harm(
-    local: WorkingDirectory, stock: Stock, far: FarDirectory
-) -> None:
+async def test_a_base_that_is_gone_there_does_no_harm(local: WorkingDirectory, stock: Stock, far: FarDirectory) -> None:
     unpack(local, "1", APP)
     release = unpack(local, "2", {**APP, "new": b"1"})
     await far.ship(stock, "1")
