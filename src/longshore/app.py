@@ -27,12 +27,11 @@ from longshore.api import server as api_server
 from longshore.api.app import create_app
 from longshore.api.settings import ApiSettings, RateLimits
 from longshore.api.wire_request import parse_request
+from longshore.app_router import build_router
 from longshore.bus import Bus
 from longshore.clock import SystemClock
 from longshore.concurrency import beside
 from longshore.data_dir import admin_token, announced, locked
-from longshore.drivers import DRIVERS
-from longshore.drivers.base import Driver
 from longshore.fence import EpochFence, Fence
 from longshore.files import WorkingDirectory
 from longshore.fleet import Fleet
@@ -40,15 +39,18 @@ from longshore.health import probes
 from longshore.health.board import Board
 from longshore.health.monitor import Monitor
 from longshore.health.readiness import Readiness
+from longshore.hosts.base import HERE
 from longshore.lifecycle import ending
+from longshore.machines import Machines
 from longshore.model import Spec
 from longshore.notify import keep_alive, notify
 from longshore.ports import PortRange
+from longshore.rollout.providing import provide
 from longshore.rollout.runner import Runner
 from longshore.rollout.service import Service
 from longshore.rollout.world import World
-from longshore.routers import ROUTERS, RouterOptions
 from longshore.routers.base import Router, RouterError, Traffic
+from longshore.routers.by_environment import RouterByEnvironment
 from longshore.settings import Settings, SettingsError
 from longshore.store import Store
 from longshore.store.backup import Backups
@@ -123,7 +125,7 @@ def check(settings: Settings) -> None:
             raise SettingsError(f"--no-auth is for loopback only, not for {settings.listen}: leave it out.")
         log.warning("NO AUTHENTICATION: everybody on this machine may deploy (--no-auth)")
     for name, environment in settings.environments.items():
-        if environment.user is not None:
+        if environment.user is not None and not environment.hosts:
             if os.geteuid() != 0:
                 raise SettingsError(f"environments.{name}.user needs a manager that is run by root.")
             try:
@@ -143,14 +145,12 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
     clock, bus, defaults = SystemClock(), Bus(), defaults_of(settings)
     with locked(settings.data_dir), _taken_over(settings, clock, on_write) as (store, fence):
         board = Board(clock, store.touch)
-        drivers = {name: DRIVERS[name](store.manager_id, fence) for name in ("process",)}
+        machines = Machines(settings, store.manager_id, store.db.epoch, fence)
+        driver_of = machines.driver_of
         with _said("The router cannot be used"):
-            router = _router(settings, store, fence)
+            router = build_router(settings, store, fence)
 
-        def driver_of(environment: str) -> Driver:
-            return drivers[settings.environment(environment).driver]
-
-        world = _world(settings, store, clock, bus, board, router, driver_of, fence)
+        world = _world(settings, store, clock, bus, board, router, machines, fence)
         runner = Runner(world, settings)
         service = Service(world, settings, defaults, runner)
         outbox = Outbox(store, clock, settings.webhooks)
@@ -167,6 +167,7 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
             ready=ready.is_set, version=__version__,
         )  # fmt: skip
         try:
+            await machines.meet({each.environment for each in store.deployments()})
             with _said("The router cannot take over"):
                 await _restore_traffic(world, router)
             await monitor.sweep()
@@ -179,6 +180,7 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
             await service.close()
             await runner.close()
             await router.close()
+            await machines.close()
 
 
 # --- private: parts
@@ -218,8 +220,8 @@ def _world(
     clock: SystemClock,
     bus: Bus,
     board: Board,
-    router: Router,
-    driver_of: Any,
+    router: RouterByEnvironment,
+    machines: Machines,
     fence: Fence,
 ) -> World:
     def user_of(spec: Spec) -> str | None:
@@ -227,8 +229,8 @@ def _world(
 
     def owner_of(spec: Spec) -> tuple[int, int] | None:
         user = user_of(spec)
-        if user is None:
-            return None
+        if user is None or HERE not in machines.hosts_of(spec.environment):
+            return None  # what lies here is a copy of ours; on the hosts it is the user's
         entry = pwd.getpwnam(user)
         return entry.pw_uid, entry.pw_gid
 
@@ -238,21 +240,31 @@ def _world(
     fleet = Fleet(
         store=store,
         clock=clock,
-        driver_of=driver_of,
+        driver_of=machines.driver_of,
         user_of=user_of,
         board=board,
         ports=ports,
         log_path=lambda deployment, instance: logs / deployment / f"{instance}.log",
+        hosts_of=machines.hosts_of,
     )
-    return World(
+    world = World(
         store=store,
         clock=clock,
         bus=bus,
         board=board,
         fleet=fleet,
-        readiness=Readiness(fleet=fleet, store=store, clock=clock, driver_of=driver_of, board=board, prober=probes),
+        readiness=Readiness(
+            fleet=fleet,
+            store=store,
+            clock=clock,
+            driver_of=machines.driver_of,
+            board=board,
+            prober=probes,
+            opens_ports=lambda environment: settings.environment(environment).router != "none",
+        ),
         router=router,
-        driver_of=driver_of,
+        router_of=router.of,
+        driver_of=machines.driver_of,
         ports=ports,
         artifact_limits=settings.artifacts.limits(),
         keep_releases=settings.keep_releases,
@@ -260,27 +272,11 @@ def _world(
         user_of=user_of,
         owner_of=owner_of,
         directory_of=partial(WorkingDirectory, fence=fence),
+        hosts_of=machines.hosts_of,
         fence=fence,
     )
-
-
-def _router(settings: Settings, store: Store, fence: Fence) -> Router:
-    def on_event(type: str, message: str) -> None:
-        level = {"warning": logging.WARNING, "error": logging.ERROR}.get(type, logging.INFO)
-        log.log(level, "router: %s", message)
-        for deployment in store.deployments():
-            if deployment.routing is not None:
-                store.add_event(deployment.name, type, message, source="router")
-
-    options = RouterOptions(
-        directory=settings.data_dir / "envoy",
-        on_event=on_event,
-        envoy_path=settings.router.envoy_path,
-        concurrency=settings.router.concurrency,
-        listen_host=settings.router.listen_host,
-        fence=fence,
-    )
-    return ROUTERS["envoy"](options)
+    fleet.provide = partial(provide, world)
+    return world
 
 
 async def _restore_traffic(world: World, router: Router) -> None:

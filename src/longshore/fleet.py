@@ -18,6 +18,7 @@ from longshore.clock import Clock
 from longshore.drivers.base import Driver, DriverError, Handle, Launch, Stopped
 from longshore.health.board import Board
 from longshore.hosts.base import HERE, HostUnreachable, Place, just_here
+from longshore.hosts.settings import is_ip
 from longshore.masking import mask_text
 from longshore.model import Instance, InstanceState, Routing, Spec
 from longshore.ports import PortRange
@@ -217,11 +218,13 @@ class Fleet:
 
     def targets(self, ids: tuple[str, ...]) -> tuple[Target, ...]:
         """Addresses of those that have one. Those on hosts out of reach, or not started there yet, are left out, unless
-        that left none."""
+        that left none; so are those on hosts that have a name only, and were never reached."""
         found = [i for id in ids if (i := self._store.instance(id)) is not None and i.port is not None]
         present = [i for i in found if i.host == HERE or (self._reached(i) and i.handle is not None)]
         return tuple(
-            Target(place.address, i.port) for i in present or found if i.port is not None and (place := self._place(i))
+            Target(place.address, i.port, i.id)
+            for i in present or found
+            if i.port is not None and (place := self._place(i)) and is_ip(place.address)
         )
 
     def address(self, instance: Instance) -> str:
@@ -238,7 +241,9 @@ class Fleet:
         """The routing, resolved to addresses."""
 
         def resolve(pool: Any) -> TargetPool | None:
-            return None if pool is None else TargetPool(pool.id, self.targets(pool.instances), pool.health_path)
+            if pool is None:
+                return None
+            return TargetPool(pool.id, self.targets(pool.instances), pool.health_path, pool.version)
 
         return Traffic(
             port=routing.port,

@@ -57,16 +57,46 @@ class ArtifactLimits(_Section):
 
 
 class Endpoints(_Section):
-    """A file that names where an environment's instances are, for a balancer of the user's own."""
+    """How a balancer of the user's own learns where an environment's instances are."""
 
-    file: str = Field(description="where it is written; {name} stands for the deployment")
-    format: str = Field("json", description="key in longshore.routers.endpoints.FORMATS")
+    file: str = Field("", description="where a list is written; {name} stands for the deployment")
+    format: Literal["json", "haproxy", "nginx"] = Field("json", description="of that file")
     reload: str = Field("", description="shell command that has the balancer read it; it must exit with 0")
     timeout: str = Field("30s", description="how long that may take")
+    settle: str = Field("2s", description="how long the balancer may take, after a change, until it follows")
+
+    @field_validator("file")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        if value and (not value.startswith("/") or ".." in value.split("/") or value.endswith("/")):
+            raise ValueError(
+                "must be the absolute path of a file, without `..`, such as /etc/haproxy/longshore/{name}.cfg"
+            )
+        if value and "{name}" not in value:
+            raise ValueError("must contain {name}, the deployment's: each has a file of its own")
+        return value
+
+    @field_validator("timeout", "settle")
+    @classmethod
+    def _duration(cls, value: str) -> str:
+        parse_duration(value)
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Endpoints:
+        if self.reload and not self.file:
+            raise ValueError("reload needs a file for the balancer to read")
+        if self.timeout_s <= 0:
+            raise ValueError("timeout must be above 0, such as 30s")
+        return self
 
     @property
     def timeout_s(self) -> float:
         return parse_duration(self.timeout)
+
+    @property
+    def settle_s(self) -> float:
+        return parse_duration(self.settle)
 
 
 class Environment(_Section):
@@ -76,7 +106,8 @@ class Environment(_Section):
     scope: Literal["system", "user"] = Field("system", description="whose systemd: the machine's, or the user's own")
     hosts: tuple[HostSettings, ...] = Field((), description="machines that instances run on; default: this one")
     ssh: SshSettings = SshSettings()
-    endpoints: Endpoints | None = Field(None, description="with router none: the file for a balancer of your own")
+    apps: str = Field("", description="where on its hosts deployments live that name no working_directory")
+    endpoints: Endpoints | None = Field(None, description="with router none: how a balancer of your own is told")
     router: Literal["envoy", "none"] = "envoy"
     user: str | None = Field(None, description="user that instances and hooks run as; needs a manager run by root")
     freeze: tuple[Freeze, ...] = Field((), description="windows in which nothing is changed")
@@ -102,8 +133,16 @@ class Environment(_Section):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"hosts: {', '.join(twice)} is there twice: give each a name of its own")
         if self.endpoints is not None and self.router != "none":
-            raise ValueError('endpoints are for router = "none": Envoy needs no file of yours')
+            raise ValueError('endpoints are for router = "none": Envoy is told by Longshore itself')
         return self
+
+    @property
+    def apps_there(self) -> str:
+        """`apps`, or what stands for it: /srv, and for a user's own systemd the home it has everywhere."""
+        if self.apps or self.scope == "system":
+            return self.apps or "/srv"
+        user = self.hosts[0].user if self.hosts else "root"
+        return "/root/apps" if user == "root" else f"/home/{user}/apps"
 
     @property
     def approval_timeout_s(self) -> float:

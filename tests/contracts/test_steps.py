@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from longshore.rollout.steps.copy_release import CopyRelease
 from longshore.rollout.steps.dependencies import CheckDependencies
 from longshore.rollout.steps.health import AwaitReady, HealthCheck
 from longshore.rollout.steps.hooks import RunHooks
+from longshore.rollout.steps.hosts import CheckHosts, PruneHosts, ShipRelease, SwitchHosts
 from longshore.rollout.steps.instances import KeepWarm, RetireInstances, StartInstances, StopInstances
 from longshore.rollout.steps.release import Commit, Prune, SwitchCurrent
 from longshore.rollout.steps.traffic import DrainInstances, ShiftTraffic, VerifyTraffic
@@ -30,6 +32,9 @@ from support.shop import Shop
 
 OLD = ("shop-1-0", "shop-1-1")
 NEW = ("shop-2-0", "shop-2-1")
+HOSTS = ("a", "b")
+#: steps that are about other hosts
+FAR = ("check_hosts", "ship_release", "switch_hosts", "prune_hosts")
 
 
 def routing_of(shop: Shop) -> Routing:
@@ -42,10 +47,19 @@ def routing_of(shop: Shop) -> Routing:
 def step_of(kind: str, shop: Shop) -> Step:
     """One of each kind, that fits a deployment on which 1.0 serves and a rollout to 2.0 has begun."""
     before = routing_of(shop)
+    for host in shop.machine.hosts.values():  # a release to switch to, and what is to be shipped
+        for place in host.places.values():
+            place.releases.add("0.9")
+    for releases in shop.machine.disk.releases.values():
+        releases.update({"0.9": "sha", "2.0": "sha"} if kind in FAR else {})
     weights = Routing(before.port, before.stable, Pool("bbbbbbbb", "2.0", OLD[:1], "/health"), weight=50)
     artifact = str(shop.request("2.0").fields["artifact_path"])
     steps: dict[str, Step] = {
         "check_dependencies": CheckDependencies(()),
+        "check_hosts": CheckHosts(HOSTS),
+        "ship_release": ShipRelease("2.0", HOSTS, True),
+        "switch_hosts": SwitchHosts("1.0", "0.9", HOSTS),
+        "prune_hosts": PruneHosts(HOSTS),
         "fetch_artifact": FetchArtifact("2.0", artifact, "sha", "./run", True),
         "copy_release": CopyRelease("1.0+c1", "1.0"),
         "create_backup": CreateBackup("1.0", False),
@@ -68,8 +82,9 @@ def step_of(kind: str, shop: Shop) -> Step:
 
 
 @pytest_asyncio.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    shop = Shop(tmp_path)
+async def shop(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Shop]:
+    params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    shop = Shop(tmp_path, HOSTS if params.get("kind") in FAR else ())
     await shop.deployed("1.0", strategy="rolling")
     yield shop
     await shop.close()
@@ -94,7 +109,8 @@ def snapshot(shop: Shop) -> dict[str, Any]:
         "instances": sorted((i.id, i.version, i.port, i.state.value) for i in store.instances("shop")),
         "running": sorted(shop.driver_world.running_ids()),
         "applied": dict(shop.router.applied),
-        "disk": (dict(shop.machine.disk.releases), dict(shop.machine.disk.links)),
+        "disk": (copy.deepcopy(shop.machine.disk.releases), dict(shop.machine.disk.links)),
+        "hosts": {name: copy.deepcopy(host.places) for name, host in shop.machine.hosts.items()},
     }
 
 

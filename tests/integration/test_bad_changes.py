@@ -116,9 +116,7 @@ def test_a_site_of_files_is_switched(manager: Hostile, strategy: str) -> None:
 def test_a_site_becomes_an_application_and_a_site_again(manager: Hostile, strategy: str) -> None:
     name, port = f"both-{strategy}", free_port()
     manager.deployed(name, "1", artifact_path=manager.site("1"), command=None, strategy=strategy)
-    manager.deployed(
-        name, "2", strategy=strategy, port=port, canary=AT_ONCE, configuration=whose(manager, name)
-    )
+    manager.deployed(name, "2", strategy=strategy, port=port, canary=AT_ONCE, configuration=whose(manager, name))
     assert ask(port) == "200 2"
     assert manager.rollback(name).json()["version"] == "1"
     until("its end", lambda: running(manager, name) == 0)
@@ -208,9 +206,7 @@ def test_dependencies_unknown_unhealthy_and_in_a_cycle(manager: Hostile) -> None
     finally:
         os.kill(pid, signal.SIGCONT)
     manager.until_state("database", "healthy", "healthy")
-    manager.deployed(
-        "web", "2", **{**site, "artifact_path": manager.site("d2")}, dependencies=["database"]
-    )
+    manager.deployed("web", "2", **{**site, "artifact_path": manager.site("d2")}, dependencies=["database"])
 
 
 def test_a_rollback_that_fails_leaves_what_serves(manager: Hostile) -> None:

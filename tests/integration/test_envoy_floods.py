@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from longshore.connections import connected
 from longshore.routers.base import Traffic
 from longshore.routers.envoy import EnvoyRouter
-from longshore.routers.envoy.drain import connected
 from support.backends import Backend, free_port
 from support.envoy import A, B, Events, envoy_router, needs_envoy, pool
 from support.flood import Flood

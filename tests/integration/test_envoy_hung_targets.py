@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from longshore.connections import connected
 from longshore.demo import app
 from longshore.drivers.listeners import listeners
 from longshore.routers.base import RouterError, Target, Traffic
 from longshore.routers.envoy import EnvoyRouter
-from longshore.routers.envoy.drain import connected
 from support.backends import Backend, free_port
 from support.envoy import A, B, envoy_router, needs_envoy, pool
 from support.load import Load, ask
@@ -145,7 +145,7 @@ async def test_a_drain_from_one_that_hangs_ends_with_its_bound(router: EnvoyRout
         await until(lambda: connected([apps[0].target]), "the request is there")
         await router.apply("shop", Traffic(port, pool(B, apps[1].target)))
         began = time.monotonic()
-        assert await router.drained((apps[0].target,), 1.0) == {apps[0].target}
+        assert await router.drained("shop", (apps[0].target,), 1.0) == {apps[0].target}
         assert 0.9 < time.monotonic() - began < 3.0
         # Its end is what the drain could not wait for; the request, safe to repeat, goes to who serves now.
         apps[0].send(signal.SIGKILL)

@@ -187,7 +187,7 @@ async def test_a_target_that_leaves_is_no_ones_standby_either(router: EnvoyRoute
             after = Traffic(port, pool(A, v1), pool(B, v2), 50)
             await router.apply("shop", after)
             assert await router.verify("shop", after)
-            assert await router.drained((leaving.target,), 5.0) == frozenset()
+            assert await router.drained("shop", (leaving.target,), 5.0) == frozenset()
             asked = leaving.requests
             await v2.die()
             moment = load.seconds

@@ -101,7 +101,7 @@ async def test_rolling_over_abruptly_dying_instances_loses_no_request(router: En
                 shifted = Traffic(port, pool(A, *staying), pool(B, *arrived), weight)
                 await router.apply("shop", shifted)
                 assert await router.verify("shop", shifted)
-                assert await router.drained((leaving.target,), 5.0) == frozenset()
+                assert await router.drained("shop", (leaving.target,), 5.0) == frozenset()
                 await leaving.die()
                 await load.until(100)
             await router.apply("shop", Traffic(port, pool(B, *new)))
@@ -121,7 +121,7 @@ async def test_rolling_within_one_pool_loses_no_request(router: EnvoyRouter) -> 
                 running.append(await stack.enter_async_context(Backend("v2")))
                 leaving = running.pop(0)
                 await router.apply("shop", Traffic(port, pool(A, *running)))
-                assert await router.drained((leaving.target,), 5.0) == frozenset()
+                assert await router.drained("shop", (leaving.target,), 5.0) == frozenset()
                 await leaving.die()
         assert load.failures == [], load.summary()
 
@@ -132,7 +132,7 @@ async def test_held_requests_are_answered_by_the_instances_that_come(router: Env
     async with Load(port) as load:
         await load.until(100)
         await router.apply("shop", Traffic(port, pool(B), hold=30.0))
-        assert await router.drained((v1.target,), 5.0) == frozenset()
+        assert await router.drained("shop", (v1.target,), 5.0) == frozenset()
         await v1.die()
         await load.until_waiting()
         async with Backend("v2") as v2:
@@ -182,7 +182,7 @@ async def test_a_request_in_flight_outlives_the_hold(router: EnvoyRouter, v1: Ba
     slow = asyncio.create_task(ask(port, "/slow?1.0"))
     await until(lambda: v1.requests == 1, "the slow request to arrive")
     await router.apply("shop", Traffic(port, pool(B), hold=30.0))
-    assert await router.drained((v1.target,), 0.2) == {v1.target}
+    assert await router.drained("shop", (v1.target,), 0.2) == {v1.target}
     await router.apply("shop", Traffic(port, pool(B, v2)))
     assert (await slow).headers["x-version"] == "v1"
 
@@ -262,12 +262,12 @@ async def test_a_websocket_lives_through_a_flip(router: EnvoyRouter, v1: Backend
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5.0)
     assert b" 101 " in head
     await router.apply("shop", Traffic(port, pool(B, v2)))
-    assert await router.drained((v1.target,), 0.2) == {v1.target}
+    assert await router.drained("shop", (v1.target,), 0.2) == {v1.target}
     writer.write(b"still here")
     assert await asyncio.wait_for(reader.readexactly(10), 5.0) == b"still here"
     writer.close()
     await writer.wait_closed()
-    assert await router.drained((v1.target,), 5.0) == frozenset()
+    assert await router.drained("shop", (v1.target,), 5.0) == frozenset()
 
 
 async def test_an_event_stream_lives_through_a_flip(router: EnvoyRouter, v1: Backend, v2: Backend) -> None:
@@ -281,7 +281,7 @@ async def test_an_event_stream_lives_through_a_flip(router: EnvoyRouter, v1: Bac
     await asyncio.wait_for(reader.readuntil(b"data: 20\n\n"), 10.0)
     writer.close()
     await writer.wait_closed()
-    assert await router.drained((v1.target,), 5.0) == frozenset()
+    assert await router.drained("shop", (v1.target,), 5.0) == frozenset()
 
 
 async def test_a_held_websocket_handshake_is_released(router: EnvoyRouter, v1: Backend) -> None:

@@ -47,7 +47,7 @@ async def test_no_way_from_any_traffic_to_any_other_loses_a_request(tmp_path: Pa
                 assert await router.verify("shop", traffic) is True
                 named = {t for p in (traffic.stable, traffic.candidate) if p is not None for t in p.targets}
                 gone = tuple({each.target for each in running} - named)
-                assert await router.drained(gone, 5.0) == frozenset(), traffic
+                assert await router.drained("shop", gone, 5.0) == frozenset(), traffic
                 if dice.random() < 0.3:
                     await asyncio.sleep(dice.random())
             await router.apply("shop", Traffic(port, pool(A, *running)))

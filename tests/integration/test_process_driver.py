@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 
+from longshore.connections import connections_to
 from longshore.drivers.base import DriverError, Exit, Handle, Launch
 from longshore.drivers.identity import read_stat
 from longshore.drivers.process import ProcessDriver
 from longshore.model import Resources
+from support.backends import Backend
 from support.launching import WAITER, launch_of, running, until
 
 
@@ -434,3 +436,20 @@ async def test_a_start_can_be_done_in_fifteen_milliseconds(host: Host, tmp_path:
         await host.start(launch_of(tmp_path, WAITER, log=tmp_path / f"{number}.log"))
         times.append(loop.time() - begun)
     assert min(times) < 0.015  # the least: the others tell how busy the machine is
+
+
+async def test_connections_are_those_that_others_have_to_its_port(host: Host, tmp_path: Path) -> None:
+    handle = await host.start(launch_of(tmp_path))
+    async with Backend("v1") as backend:
+        assert await host.driver.connections(handle, backend.port) == 0
+        _, writer = await asyncio.open_connection("127.0.0.1", backend.port)
+        assert await host.another_manager().connections(handle, backend.port) == 1
+        writer.close()
+        await writer.wait_closed()
+        await until(lambda: connections_to(backend.port) == 0, "nobody is connected any more")
+        assert await host.driver.connections(handle, backend.port) == 0
+
+
+async def test_what_an_instance_of_another_boot_is_connected_to_is_not_known(host: Host, tmp_path: Path) -> None:
+    handle = await host.start(launch_of(tmp_path))
+    assert await host.driver.connections({**handle, "boot_id": "another"}, 1) is None

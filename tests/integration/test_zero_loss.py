@@ -142,9 +142,7 @@ async def test_rolling_within_any_bounds_loses_no_request(bounds: tuple[int | st
 
 @pytest.mark.parametrize("failure", FAILING)
 @pytest.mark.parametrize("strategy", STRATEGIES)
-async def test_a_release_that_fails_is_undone_without_losing_a_request(
-    strategy: str, failure: str, site: Site
-) -> None:
+async def test_a_release_that_fails_is_undone_without_losing_a_request(strategy: str, failure: str, site: Site) -> None:
     code, fields = FAILING[failure]
     async with site.load(**LOAD) as load:
         await busy(load)

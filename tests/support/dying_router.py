@@ -68,8 +68,8 @@ class DyingRouter(MockRouter):
         await self._until_it_runs()
         await super().remove(name, drain_s)
 
-    async def drained(self, targets: tuple[Target, ...], bound_s: float) -> frozenset[Target]:
-        left = await super().drained(targets, bound_s)
+    async def drained(self, name: str, targets: tuple[Target, ...], bound_s: float) -> frozenset[Target]:
+        left = await super().drained(name, targets, bound_s)
         if left:
             await self._clock.sleep(bound_s)
         return left

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import copy
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from longshore.fleet import Fleet
 from longshore.health.board import Board
 from longshore.health.probes import Check, ProbeResult, ReadyResult
 from longshore.health.readiness import Readiness
+from longshore.hosts.base import Place, just_here
 from longshore.model import InstanceState, Rollout
 from longshore.ports import PortRange
+from longshore.rollout.providing import provide
 from longshore.rollout.request import Request
 from longshore.rollout.runner import Runner
 from longshore.rollout.service import Service
@@ -33,6 +36,7 @@ from longshore.routers.base import Target
 from longshore.routers.mock import MockRouter
 from longshore.settings import Settings
 from longshore.store import Store
+from support.far import FakeFarDirectory, FakeHost
 
 PORT = 8080
 
@@ -161,6 +165,8 @@ class Machine:
     disk: Disk
     clock: Clock
     data: Path
+    #: none: everything is on this machine
+    hosts: dict[str, FakeHost] = field(default_factory=dict)
 
     def copy(self, data: Path) -> Machine:
         """An independent copy of all of it, store included."""
@@ -169,13 +175,19 @@ class Machine:
             if source.exists():
                 shutil.copyfile(source, data.with_name(data.name + suffix))
         # One deepcopy: the world's clock and the machine's must stay the same object.
-        world, router, disk, clock = copy.deepcopy((self.world, self.router, self.disk, self.clock))
-        return Machine(world, router, disk, clock, data)
+        kept = (self.world, self.router, self.disk, self.clock, self.hosts)
+        world, router, disk, clock, hosts = copy.deepcopy(kept)
+        return Machine(world, router, disk, clock, data, hosts)
+
+    def hosts_of(self, environment: str) -> Mapping[str, Place]:
+        return self.hosts or just_here(environment)
 
 
-def machine(data: Path) -> Machine:
-    clock = Clock()
-    return Machine(MockWorld(clock), MockRouter(), Disk(), clock, data)
+def machine(data: Path, hosts: Sequence[str] = (), clock: Clock | None = None) -> Machine:
+    clock = clock or Clock()
+    world = MockWorld(clock)
+    there = {name: FakeHost(name, f"10.0.0.{number}", world) for number, name in enumerate(hosts, start=1)}
+    return Machine(world, MockRouter(), Disk(), clock, data, there)
 
 
 class Lab:
@@ -184,6 +196,8 @@ class Lab:
     def __init__(self, machine: Machine, kill_at: int | None = None) -> None:
         self.machine, self.kill_at = machine, kill_at
         self.writes = 0
+        #: number of a write → what happens before it
+        self.at_write: dict[int, Callable[[], None]] = {}
         self.dead = False
         #: serving instances after each thing that happened
         self.served: list[int] = []
@@ -201,6 +215,7 @@ class Lab:
             board=board,
             ports=Ports(),
             log_path=lambda deployment, instance: Path(f"/data/logs/{deployment}/{instance}.log"),
+            hosts_of=machine.hosts_of,
         )
         self.world = World(
             store=self.store,
@@ -217,6 +232,7 @@ class Lab:
                 prober=Mortal(Prober(machine), self),
             ),
             router=self.router,
+            router_of=lambda environment: self.router,
             driver_of=lambda environment: self.driver,
             ports=Ports(),
             artifact_limits=Limits(),
@@ -225,7 +241,10 @@ class Lab:
             user_of=lambda spec: None,
             owner_of=lambda spec: None,
             directory_of=lambda path: Mortal(machine.disk.directory(path), self),  # type: ignore[arg-type, return-value]
+            hosts_of=machine.hosts_of,
+            far_directory=lambda host, path: Mortal(FakeFarDirectory(host, path), self),  # type: ignore[arg-type, return-value]
         )
+        fleet.provide = partial(provide, self.world)
         settings = Settings(data_dir=Path("/data"))
         self.runner = Runner(self.world, settings)
         self.service = Service(self.world, settings, {}, self.runner)
@@ -234,6 +253,7 @@ class Lab:
         self.alive()
         if point == "begin":
             self.writes += 1
+            self.at_write.get(self.writes, lambda: None)()
             if self.writes == self.kill_at:
                 self.dead = True
                 raise Killed
@@ -319,10 +339,15 @@ class Lab:
         traffic = self.machine.router.applied["shop"]
         assert deployment.routing is not None
         assert traffic == self.world.fleet.traffic(deployment.routing)
-        ports = {Target("127.0.0.1", i.port) for i in committed if i.port is not None}
+        at = {name: place.address for name, place in self.machine.hosts_of("default").items()}
+        ports = {Target(at[i.host], i.port) for i in committed if i.port is not None}
         assert self.machine.router.served("shop")[-1] == ports
         assert traffic.hold is None
-        place = Path(deployment.working_directory)
+        for host in self.machine.hosts.values():
+            there = host.places[deployment.working_directory]
+            kept_here = {r.version for r in self.store.releases("shop") if r.state == "kept"}
+            assert (there.current, there.releases) == (version, kept_here), host.name
+        place = self.world.files_of(deployment).path
         assert self.machine.disk.links[place] == version
         known = {r.version for r in self.store.releases("shop") if r.state == "kept"}
         assert set(self.machine.disk.releases[place]) == known
@@ -362,4 +387,3 @@ class Prober:
         if not result.ok:
             clock.time += deadline_s
         return ReadyResult(result.ok, result.message, result, 0.0, 1)
-

@@ -32,6 +32,9 @@ from longshore.rollout.reports import (
     Change,
     CheckReport,
     ComponentReport,
+    EndpointList,
+    EndpointPool,
+    EndpointTarget,
     HealthReport,
     PlannedStep,
     Preview,
@@ -278,6 +281,12 @@ class FakeService:
         self.deployment(name)
         del self.deployments[name]
         self._stamp += 1
+
+    async def endpoints(self, name: str, after: str | None = None) -> EndpointList:
+        now = self.deployment(name)
+        target = EndpointTarget("shop-1-0", "1.0", "", "127.0.0.1", 20001, True)
+        pools = (EndpointPool("stable", "1.0", 100, "/up", (target,)),)
+        return EndpointList(name, now.environment, "envoy", 8080, True, "0123456789abcdef", pools)
 
     def instances(self, name: str) -> list[Instance]:
         self.deployment(name)

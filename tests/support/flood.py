@@ -1,7 +1,7 @@
 """Flood: many client connections at once, on the loopback, gone with the block.
 
-    async with Flood(port, 300) as flood:      idle ones
-        await flood.settled()                  until each is known to be open, or was closed by the other side
+async with Flood(port, 300) as flood:      idle ones
+    await flood.settled()                  until each is known to be open, or was closed by the other side
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from longshore.model import Deployment, Rollout, RolloutStatus
 from longshore.rollout.request import Request
 from longshore.rollout.terms import Terms
 from longshore.routers.mock import MockRouter
-from support.engine import PORT, Clock, Disk, Lab, Machine
+from support.engine import PORT, Clock, Lab, machine
 
 #: seconds of real time after which a condition that a test waits for is given up
 PATIENCE_S = 20.0
@@ -56,9 +56,10 @@ class RefusingLab(Lab):
 
 
 class Shop:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, hosts: Sequence[str] = ()) -> None:
+        """hosts: names of other machines that everything runs on; none: on this one."""
         self.root, self.clock = root, HandClock()
-        self.machine = Machine(MockWorld(self.clock), MockRouter(), Disk(), self.clock, root / "longshore.db")
+        self.machine = machine(root / "longshore.db", hosts, self.clock)
         self.lab = RefusingLab(self.machine)
 
     @property

@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,9 +32,13 @@ class Sshd:
     #: connections that there were, and those that there are
     accepted: int = 0
     connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
     #: shells that run, and the most that ever did at once
     running: set[int] = field(default_factory=set)
     most: int = 0
+    #: what login scripts do before a command, and what is run instead of any
+    before: str = ""
+    instead: Callable[[asyncssh.SSHServerProcess[bytes]], Awaitable[None]] | None = None
 
     @property
     def home(self) -> Path:
@@ -58,9 +62,26 @@ class Sshd:
         for connection in self.connections:
             connection.abort()
 
+    async def connected(self, count: int) -> None:
+        """Wait until there are so many connections."""
+        async with asyncio.timeout(5):
+            while len(self.connections) != count:
+                self.changed.clear()
+                await self.changed.wait()
+
+    async def idle(self) -> None:
+        """Wait until no shell runs any more."""
+        async with asyncio.timeout(5):
+            while self.running:
+                self.changed.clear()
+                await self.changed.wait()
+
     async def handle(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        if self.instead is not None:
+            await self.instead(process)
+            return
         child = await asyncio.create_subprocess_exec(
-            *("/bin/sh", "-c", process.command or ""),
+            *("/bin/sh", "-c", f"{self.before} {process.command}"),
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
@@ -74,16 +95,29 @@ class Sshd:
         )
         self.running.add(child.pid)
         self.most = max(self.most, len(self.running))
+        feeding = asyncio.create_task(_carry(process.stdin, child.stdin))
         try:
-            await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+            await asyncio.gather(_carry(child.stdout, process.stdout), _carry(child.stderr, process.stderr))
             code = await child.wait()
-            await process.stdout.drain()
         finally:
             self.running.discard(child.pid)
+            self.changed.set()
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
         if code < 0:
             process.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG"))
         else:
             process.exit(code)
+
+
+async def _carry(source: Any, sink: Any) -> None:
+    """From one stream to another, and its end where that is a program's input; nobody is told of what was lost."""
+    with contextlib.suppress(OSError, asyncssh.Error):
+        while block := await source.read(65536):
+            sink.write(block)
+            await sink.drain()
+    if isinstance(sink, asyncio.StreamWriter):
+        sink.close()
 
 
 @asynccontextmanager
@@ -104,6 +138,10 @@ async def serving(directory: Path) -> AsyncIterator[Sshd]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             sshd.connections.remove(self.connection)
+            sshd.changed.set()
+
+        def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
+            return True  # a jump host
 
     server = await asyncssh.listen(
         *("127.0.0.1", 0),
@@ -125,10 +163,7 @@ async def serving(directory: Path) -> AsyncIterator[Sshd]:
         for pid in list(sshd.running):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
-        for _ in range(200):
-            if not sshd.running:
-                break
-            await asyncio.sleep(0.01)
+        await sshd.idle()
 
 
 class Cable:
@@ -170,8 +205,8 @@ class Cable:
                 await self._whole.wait()
                 sink.write(block)
                 await sink.drain()
+            await self._whole.wait()
         except ConnectionError:
             pass
         finally:
-            await self._whole.wait()
             sink.close()

@@ -38,7 +38,7 @@ class Consider(Step):
         return f"considered {self.what} no more"
 '''
 
-_PLANNING = '''
+_PLANNING = """
 
 _planned_before = plan_rollout
 
@@ -50,13 +50,13 @@ def plan_rollout(view, spec, strategy=None, *, keep_releases):
     at = plan.commit_position
     first, last = Consider("the beginning"), Consider("the end")
     return Plan((first, *plan.steps[:at], Consider(), *plan.steps[at:], last))
-'''
+"""
 
-_REGISTERED = '''
+_REGISTERED = """
 from longshore.rollout.steps.newer import Consider
 
 STEPS["consider"] = Consider
-'''
+"""
 
 
 def successor(site: Site, code: str | None = None) -> None:

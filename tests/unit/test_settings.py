@@ -157,3 +157,38 @@ def test_the_data_directory_follows_the_users_own_convention(monkeypatch: pytest
     assert Settings().data_dir == Path("/home/ana/.data/longshore")
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert Settings().data_dir == Path("/var/lib/longshore")
+
+
+ENDPOINTS = '[environments.live]\nrouter = "none"\n[environments.live.endpoints]\n'
+
+
+def test_endpoints_have_defaults(tmp_path: Path) -> None:
+    found = load(written(tmp_path, ENDPOINTS + 'file = "/etc/x/{name}.json"\n')).environment("live").endpoints
+    assert found is not None
+    assert (found.format, found.reload, found.timeout_s, found.settle_s) == ("json", "", 30.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "named", "message"),
+    [
+        ('file = "etc/{name}.cfg"', "environments.live.endpoints.file", "must be the absolute path"),
+        ('file = "/etc/../{name}.cfg"', "environments.live.endpoints.file", "must be the absolute path"),
+        ('file = "/etc/{name}/"', "environments.live.endpoints.file", "must be the absolute path"),
+        ('file = "/etc/shop.cfg"', "environments.live.endpoints.file", "must contain {name}"),
+        ('format = "caddy"', "environments.live.endpoints.format", "'json', 'haproxy' or 'nginx'"),
+        ('timeout = "soon"', "environments.live.endpoints.timeout", "is no duration"),
+        ('settle = "soon"', "environments.live.endpoints.settle", "is no duration"),
+        ('file = "/etc/{name}.cfg"\ntimeout = "0s"', "environments.live.endpoints", "timeout must be above 0"),
+        ('reload = "true"', "environments.live.endpoints", "reload needs a file"),
+    ],
+)
+def test_endpoints_that_cannot_be_are_named(tmp_path: Path, line: str, named: str, message: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(written(tmp_path, ENDPOINTS + line + "\n"))
+    assert named in str(refused.value)
+    assert message in str(refused.value)
+
+
+def test_endpoints_beside_envoy_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match='router = "none"'):
+        load(written(tmp_path, '[environments.live.endpoints]\nsettle = "1s"\n'))

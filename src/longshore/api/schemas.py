@@ -363,6 +363,33 @@ class Progress(BaseModel):
     seq: Annotated[int, Field(ge=1, description="counts from 1 within the rollout; resume with it")]
 
 
+class EndpointTarget(BaseModel):
+    instance: Annotated[str, Field(examples=["shop-7-0"])]
+    version: Version
+    host: Annotated[str, Field(examples=["web1"], description='name of its machine; "" is the manager\'s own')]
+    address: Annotated[str, Field(examples=["10.0.0.5"], description="IP address")]
+    port: Annotated[int, Field(examples=[20001])]
+    ready: Annotated[bool, Field(description="It passes its health checks.")]
+
+
+class EndpointPool(BaseModel):
+    pool: Literal["stable", "candidate"]
+    version: Version
+    weight: Annotated[int, Field(ge=0, le=100, description="Percent of the requests; of all targets together.")]
+    health_path: Annotated[str | None, Field(examples=["/health"], description="null: a TCP connect is the check")]
+    targets: list[EndpointTarget]
+
+
+class Endpoints(BaseModel):
+    deployment: DeploymentName
+    environment: str
+    router: Annotated[str, Field(examples=["none"], description="Who sends the requests there.")]
+    port: Annotated[int | None, Field(examples=[8080], description="The public port; null: nothing is routed.")]
+    serves: Annotated[bool, Field(description="false: nobody is to get requests.")]
+    revision: Annotated[str, Field(examples=["3f9a2c1e81d0c4b7"], description="Another one with each change.")]
+    pools: list[EndpointPool]
+
+
 class Message(BaseModel):
     message: str
 

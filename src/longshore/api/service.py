@@ -8,7 +8,7 @@ from typing import Protocol
 
 from longshore.bus import Subscription
 from longshore.model import Deployment, Event, Instance, Release, Rollout, State, StepRecord
-from longshore.rollout.reports import HealthReport, Preview, Status, Summary, Validation
+from longshore.rollout.reports import EndpointList, HealthReport, Preview, Status, Summary, Validation
 from longshore.rollout.request import Request
 from longshore.rollout.terms import Once, Terms
 
@@ -82,6 +82,9 @@ class Service(Protocol):
     async def promote(self, name: str, rollout_id: str, *, terms: Terms) -> Rollout: ...
 
     async def delete(self, name: str, *, keep_files: bool, terms: Terms) -> None: ...
+
+    async def endpoints(self, name: str, after: str | None = None) -> EndpointList:
+        """after: a revision; waits, within a bound, until it is another one."""
 
     def instances(self, name: str) -> Sequence[Instance]: ...
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,7 +30,7 @@ from longshore.model import (
     Token,
     Waiting,
 )
-from longshore.rollout.reports import HealthReport, Preview, Status, Summary, Validation
+from longshore.rollout.reports import EndpointList, HealthReport, Preview, Status, Summary, Validation
 from longshore.webhooks.desk import WebhookReport
 
 Json = dict[str, Any]
@@ -367,3 +368,10 @@ def progress_json(message: Progress) -> Json:
         "rollout_id": message.rollout_id,
         "seq": message.seq,
     }
+
+
+# --------------------------------------------------------------------------------------------- endpoints
+
+
+def endpoints_json(found: EndpointList) -> Json:
+    return asdict(found)

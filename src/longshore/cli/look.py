@@ -1,13 +1,17 @@
-"""Looking: list, health, releases, events, logs. `status` has a file of its own."""
+"""Looking: list, health, endpoints, releases, events, logs. `status` has a file of its own."""
 
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from longshore.cli.output import paint, say, say_json, seconds, size, table, when
 from longshore.cli.session import Session, in_session
+
+if TYPE_CHECKING:
+    from longshore.client.results import Endpoints
 
 #: a component's or check's status → the mark it is listed with
 _MARKS = {"healthy": "✓", "unhealthy": "✗", "unknown": "?", "degraded": "!"}
@@ -57,6 +61,23 @@ def health(session: Session, name: str) -> None:
                 _say_check("    ", check.name, check.status, check.message, f"  {seconds(check.duration)}")
     if report.overall != "healthy":
         click.get_current_context().exit(1)
+
+
+@click.command()
+@click.argument("name")
+@click.option("-f", "--follow", is_flag=True, help="Go on with each change, until Ctrl-C.")
+@in_session
+def endpoints(session: Session, name: str, follow: bool) -> None:
+    """List where requests of a deployment are to go, for a balancer of your own."""
+    with session.client() as client:
+        if not follow:
+            _say_endpoints(session, client.endpoints(name))
+            return
+        try:
+            for found in client.follow_endpoints(name):
+                _say_endpoints(session, found)
+        except KeyboardInterrupt:
+            return
 
 
 @click.command()
@@ -131,6 +152,30 @@ def logs(session: Session, name: str, follow: bool, tail: int | None, instance: 
             return
 
 
+def _say_endpoints(session: Session, found: Endpoints) -> None:
+    if session.json:
+        click.echo(json.dumps(found.raw, ensure_ascii=False))
+        return
+    served = f"port {found.port}" if found.port is not None else "no port"
+    nobody = "" if found.serves else "; nobody is to get requests now"
+    say(f"{served}, router {found.router}, revision {found.revision}{nobody}")
+    rows = [
+        [
+            pool.pool,
+            f"{round(pool.weight / len(pool.targets), 1):g} %",
+            target.instance,
+            target.version,
+            target.host or "here",
+            f"{target.address}:{target.port}",
+            paint("ready" if target.ready else "not ready", "green" if target.ready else "red"),
+        ]
+        for pool in found.pools
+        for target in pool.targets
+    ]
+    if rows:
+        table(["pool", "share", "instance", "version", "host", "address", ""], rows)
+
+
 def _say_line(instance: str, line: str) -> None:
     # One colour for each instance, the same in every call: what it is does not matter, telling them apart does.
     colour = ("cyan", "magenta", "blue", "green", "yellow")[sum(instance.encode()) % 5]
@@ -140,4 +185,3 @@ def _say_line(instance: str, line: str) -> None:
 def _say_check(indent: str, name: str, status: str, message: str, took: str = "") -> None:
     mark = paint(_MARKS.get(status, "?"), {"healthy": "green", "unhealthy": "red"}.get(status, "yellow"))
     say(f"{indent}{mark} {name}: {paint(status)}{f'  {message}' if message else ''}{took}")
-

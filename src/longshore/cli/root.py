@@ -17,7 +17,7 @@ from longshore.cli.doctor import doctor
 from longshore.cli.failures import report
 from longshore.cli.local import config
 from longshore.cli.locks import lock, locks, unlock
-from longshore.cli.look import events, health, list_, logs, releases
+from longshore.cli.look import endpoints, events, health, list_, logs, releases
 from longshore.cli.operate import delete, restart, scale
 from longshore.cli.output import wants_colour
 from longshore.cli.rollouts import abort, approve, history, pause, promote, resume, rollback, watch
@@ -51,6 +51,7 @@ COMMANDS: dict[str, click.Command] = {
     "list": list_,
     "status": status,
     "health": health,
+    "endpoints": endpoints,
     "history": history,
     "releases": releases,
     "pin": pin,

@@ -329,6 +329,14 @@ class AsyncLongshore(AsyncAccess):
         """The versions that were deployed, and which of them can be rolled back to."""
         return await self._carrier.run(calls.get(r.Releases, path_of(name, "releases")))
 
+    async def endpoints(self, name: str, *, after: str | None = None) -> r.Endpoints:
+        """Where requests of a deployment are to go. after: a revision: answers when it is another, or after 50 s."""
+        return await self._carrier.run(calls.endpoints(name, after))
+
+    def follow_endpoints(self, name: str) -> AsyncIterator[r.Endpoints]:
+        """Where requests are to go: now, and each time that has changed, until the loop is left."""
+        return self._iterate(calls.follow_endpoints(name))
+
     async def events(self, name: str, *, limit: int = 50, before: int | None = None) -> r.Events:
         """Events of a deployment, newest first. before: only those older than the event with that id."""
         return await self._carrier.run(calls.get(r.Events, path_of(name, "events"), limit=limit, before=before))

@@ -18,6 +18,8 @@ T = TypeVar("T")
 ROOT = "/api/v1/deployments"
 #: rows asked for at a time when all are wanted; the API allows up to 500
 PAGE = 200
+#: seconds for an answer that the API itself may keep back for 50 s
+WAIT_TIMEOUT = 80.0
 
 
 def path_of(name: str, *parts: str) -> str:
@@ -173,6 +175,25 @@ def prune(name: str, keep: int | None, if_revision: int | None, override: str | 
     headers = at_revision(if_revision, override)
     request = Request("POST", path_of(name, "prune"), json=body, headers=headers, timeout=None)
     return decode(results.Pruned, (yield from send(request)))
+
+
+def endpoints(name: str, after: str | None) -> Flow[results.Endpoints]:
+    """after: a revision; answered when it is another one, or after a while."""
+    params = {} if after is None else {"wait": after}
+    timeout = ANSWER_TIMEOUT if after is None else WAIT_TIMEOUT
+    return decode(
+        results.Endpoints, (yield from fetch(Request("GET", path_of(name, "endpoints"), params, timeout=timeout)))
+    )
+
+
+def follow_endpoints(name: str) -> Flow[None]:
+    """Emits each Endpoints: as they are, then whenever they have changed."""
+    found = yield from endpoints(name, None)
+    while True:
+        yield Emit(found)
+        before = found.revision
+        while found.revision == before:
+            found = yield from endpoints(name, before)
 
 
 def follow_logs(name: str, instance: str | None, tail: int) -> Flow[None]:

@@ -1,8 +1,8 @@
 """Where the manager is and what it is told to be let in: flags, then environment, then the data directory.
 
-    URL     --url, LONGSHORE_URL, else `url` of DATA_DIR/server.json
-    token   --token, LONGSHORE_TOKEN, else DATA_DIR/admin.token
-    DATA_DIR   --data-dir, LONGSHORE_DATA_DIR, else /var/lib/longshore for root, ~/.local/share/longshore otherwise
+URL     --url, LONGSHORE_URL, else `url` of DATA_DIR/server.json
+token   --token, LONGSHORE_TOKEN, else DATA_DIR/admin.token
+DATA_DIR   --data-dir, LONGSHORE_DATA_DIR, else /var/lib/longshore for root, ~/.local/share/longshore otherwise
 """
 
 from __future__ import annotations
@@ -123,7 +123,5 @@ def _checked(url: str, source: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ClientError(f"{url!r} ({source}) is no URL of a manager: write it like http://127.0.0.1:8300")
     if parts.username or parts.query or parts.fragment:
-        raise ClientError(
-            f"{url!r} ({source}) has more than scheme, host, port and path; give the token by --token"
-        )
+        raise ClientError(f"{url!r} ({source}) has more than scheme, host, port and path; give the token by --token")
     return url.rstrip("/")

@@ -1,11 +1,11 @@
 """What a call of the client can end in, besides its result.
 
-    ClientError
-    ├── ManagerUnreachable     nobody answers at the URL, or no URL is known
-    ├── ConnectionLost         the manager went away in the middle of a call
-    ├── WaitTimeout            the caller's own bound on waiting passed; the rollout goes on
-    ├── UnexpectedAnswer       something answered, but not as Longshore does
-    └── ApiError               the manager's own error; one subclass for each code, in API_ERRORS
+ClientError
+├── ManagerUnreachable     nobody answers at the URL, or no URL is known
+├── ConnectionLost         the manager went away in the middle of a call
+├── WaitTimeout            the caller's own bound on waiting passed; the rollout goes on
+├── UnexpectedAnswer       something answered, but not as Longshore does
+└── ApiError               the manager's own error; one subclass for each code, in API_ERRORS
 """
 
 from __future__ import annotations

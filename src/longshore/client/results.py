@@ -324,6 +324,42 @@ class Health(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EndpointTarget:
+    """host: name of the machine, "" for the manager's own; address: its IP address."""
+
+    instance: str
+    address: str
+    port: int
+    version: str = ""
+    host: str = ""
+    ready: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointPool:
+    """pool: stable | candidate; weight: percent of the requests, for all its targets together."""
+
+    pool: str
+    weight: int
+    targets: tuple[EndpointTarget, ...]
+    version: str = ""
+    health_path: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoints(Result):
+    """Where requests are to go. serves: False while nobody is to get any; revision: another one with each change."""
+
+    deployment: str
+    revision: str
+    pools: tuple[EndpointPool, ...]
+    serves: bool = False
+    port: int | None = None
+    router: str = ""
+    environment: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Release(Result):
     """One version of a deployment. state: fetching | kept | pruned."""
 

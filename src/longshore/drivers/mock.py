@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from longshore.clock import Clock, SystemClock
 from longshore.drivers.base import DriverError, Exit, Fingerprint, Handle, Inspection, Launch, Stopped
+from longshore.hosts.base import HostUnreachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,10 @@ class MockWorld:
         self.scripts: dict[str, Script] = {}
         #: port → who has taken it from the instance that was given it
         self.strangers: dict[int, str] = {}
+        #: names of hosts that are out of reach; what runs there runs on
+        self.lost: set[str] = set()
+        #: instance id → connections that others have to it, or what asking for them raises; none where it is not named
+        self.connections: dict[str, int | Exception] = {}
         self.instances: dict[str, MockInstance] = {}
         self.history: list[Sample] = [Sample(self.clock.now(), {})]
         self.starts = 0
@@ -144,6 +149,9 @@ class MockWorld:
             if not isinstance(instance, str) and instance["launch_id"] == found.launch.launch_id:
                 return found
         return None
+
+    def running_on(self, host: str) -> frozenset[str]:
+        return frozenset(found.launch.instance for found in self._running() if found.launch.host == host)
 
     def running_ids(self) -> frozenset[str]:
         return frozenset(found.launch.instance for found in self._running())
@@ -227,7 +235,7 @@ class MockWorld:
     def _answers(self, found: MockInstance) -> bool:
         script, age = found.script, self.clock.monotonic() - found.started_at
         told_to_end = found.leaving == Exit(-15)
-        if script.never_ready or script.lies or told_to_end:
+        if script.never_ready or script.lies or told_to_end or found.launch.host in self.lost:
             return False
         return script.ready_after <= age and (script.sick_after is None or age < script.sick_after)
 
@@ -263,6 +271,7 @@ class MockDriver:
     async def start(self, launch: Launch, persist: Callable[[Handle], None]) -> Handle:
         """As the protocol says. A `persist` that raises what is no Exception (a test's "the manager was killed here")
         leaves the instance running, as kill -9 would."""
+        self._expect(launch.host)
         version = launch.environment.get("RELEASE_VERSION") or launch.directory.name
         script = self.world.scripts.get(version, Script())
         if script.start_block == "before":
@@ -270,7 +279,7 @@ class MockDriver:
         if script.start_error:
             raise DriverError(script.start_error)
         found = self.world.begin(launch, version, script)
-        handle = {"launch_id": launch.launch_id, "number": found.number}
+        handle = _handle(found)
         try:
             persist(handle)
         except Exception:
@@ -283,6 +292,8 @@ class MockDriver:
     async def inspect(self, handle: Handle) -> Inspection:
         self.world.settle()
         found = self._get(handle)
+        if handle.get("host", "") in self.world.lost:
+            return Inspection("unknown", None, f"host {handle['host']} is out of reach")
         if found is None:
             return Inspection("exited", Exit(None), "unknown to this world")
         if found.exit is not None:
@@ -314,6 +325,7 @@ class MockDriver:
 
     async def stop(self, handle: Handle, grace_s: float) -> Stopped:
         """As the protocol says, but the grace of one that ignores SIGTERM is not waited for."""
+        self._expect(handle.get("host", ""))
         self.world.settle()
         found = self._get(handle)
         if found is None or found.exit is not None:
@@ -328,16 +340,20 @@ class MockDriver:
     async def survey(self) -> Mapping[str, Handle]:
         self.world.settle()
         return {
-            launch_id: {"launch_id": launch_id, "number": found.number}
+            launch_id: _handle(found)
             for launch_id, found in self.world.instances.items()
-            if found.exit is None
+            if found.exit is None and found.launch.host not in self.world.lost
         }
 
     async def successor(self, handle: Handle) -> Handle | None:
         return None
 
     async def connections(self, handle: Handle, port: int) -> int | None:
-        return None
+        found = self._get(handle)
+        known = self.world.connections.get(found.launch.instance, 0) if found is not None else 0
+        if isinstance(known, Exception):
+            raise known
+        return known
 
     async def ports(self, handle: Handle) -> frozenset[int]:
         found = self.world.find(handle)
@@ -355,6 +371,10 @@ class MockDriver:
 
     # --- private
 
+    def _expect(self, host: str) -> None:
+        if host in self.world.lost:
+            raise HostUnreachable(host, f"Host {host} does not answer.")
+
     def _get(self, handle: Handle) -> MockInstance | None:
         return self.world.instances.get(handle["launch_id"])
 
@@ -366,6 +386,11 @@ class MockDriver:
                 yield lines[position - 1]
             else:
                 await self.world.written()
+
+
+def _handle(found: MockInstance) -> dict[str, Any]:
+    handle: dict[str, Any] = {"launch_id": found.launch.launch_id, "number": found.number}
+    return {**handle, "host": found.launch.host} if found.launch.host else handle
 
 
 _WORLDS: dict[str, MockWorld] = {}

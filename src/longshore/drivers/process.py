@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from longshore.connections import can_be_told, connections_to
 from longshore.drivers import cgroups, logs
 from longshore.drivers.base import DriverError, Exit, Fingerprint, Handle, Inspection, Launch, Stopped
 from longshore.drivers.exits import Exits
@@ -143,7 +144,9 @@ class ProcessDriver:
         return None  # nobody starts a process again but the manager
 
     async def connections(self, handle: Handle, port: int) -> int | None:
-        return None  # the router counts those, on the same machine
+        if handle["boot_id"] != boot_id() or not can_be_told():
+            return None
+        return await asyncio.to_thread(connections_to, port)
 
     async def ports(self, handle: Handle) -> frozenset[int]:
         if handle["boot_id"] != boot_id():

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
 from longshore.concurrency import all_of
 from longshore.drivers.base import DriverError
+from longshore.health.catching_up import CatchingUp
 from longshore.health.errands import RETRY_S, Errands
 from longshore.health.inventory import Inventory
 from longshore.health.watching import Watching
+from longshore.hosts.base import HERE
 from longshore.model import Deployment, Instance, InstanceState, RolloutStatus
+from longshore.rollout.draining import drained
 from longshore.rollout.world import World
 
 #: seconds between restarts of an instance that keeps ending: 0, 1, 2, 4 … (Nomad and systemd grow theirs likewise)
@@ -23,10 +26,13 @@ CRASH_LOOP = 5
 
 
 class Mending:
-    def __init__(self, world: World, inventory: Inventory, watching: Watching, errands: Errands) -> None:
+    def __init__(
+        self, world: World, inventory: Inventory, watching: Watching, errands: Errands, wake: Callable[[], None]
+    ) -> None:
         self._world, self._inventory, self._watching, self._errands = world, inventory, watching, errands
         #: deployments whose routing the router has yet to be told
         self._untold: set[str] = set()
+        self.catching_up = CatchingUp(world, errands, self._untold.add, wake)
 
     def care(self, deployment: Deployment, instances: list[Instance], now: float) -> float:
         """Start again, retire: whatever one deployment needs, one action at a time. Seconds until something is due."""
@@ -38,7 +44,11 @@ class Mending:
         due = 60.0
         if name in self._untold:
             return self._act(name, self._tell(name))
+        if (host := self.catching_up.next_of(deployment)) is not None:
+            return self._act(name, self.catching_up.bring(name, host))
         for instance in instances:
+            if not self._is_within_reach(instance, deployment):
+                continue  # once its host is there, the loop is woken
             if instance.id in deployment.instances:
                 if self._is_down(instance) and not self._is_stopped_on_purpose(instance):
                     wait = self._watching.of(instance.id, now).not_before - now
@@ -63,6 +73,13 @@ class Mending:
             return RETRY_S
         self._errands.start(name, work)
         return 60.0
+
+    def _is_within_reach(self, instance: Instance, deployment: Deployment) -> bool:
+        """Whether anything can be done about it. One whose host was taken out of the configuration can be forgotten."""
+        if instance.host == HERE:
+            return True
+        place = self._world.hosts_of(deployment.environment).get(instance.host)
+        return place is None or place.reachable is True
 
     def _is_down(self, instance: Instance) -> bool:
         return instance.state is not InstanceState.running or not self._watching.is_up(instance)
@@ -110,8 +127,8 @@ class Mending:
             return
         world.board.mark(id, deployment.name, ready=False, message=f"started again after it {watched.ended or 'ended'}")
         watched.next_probe = world.clock.monotonic()
-        if started.port != instance.port and deployment.routing is not None:
-            # Its port had been taken by somebody while it was down: tell the router the new one.
+        if (started.port != instance.port or instance.handle is None) and deployment.routing is not None:
+            # Its port had been taken by somebody while it was down, or it was never started: tell the router.
             self._untold.add(deployment.name)
             await self._tell(deployment.name)
 
@@ -139,8 +156,8 @@ class Mending:
         spec = self._inventory.committed(deployment)
         drain_s, stop_s = (spec.drain_timeout, spec.stop_timeout) if spec is not None else (30.0, 10.0)
         ids = tuple(gone)
-        world.fleet.mute(ids)
-        await world.router.drained(world.fleet.targets(ids), drain_s)
+        for warning in (await drained(world, name, deployment.environment, ids, drain_s)).warnings:
+            world.event(name, "warning", warning, source="monitor")
         await all_of(*(world.fleet.retire(id, stop_s) for id in ids))
         world.event(name, "info", f"retired {', '.join(sorted(ids))}", source="monitor")
 

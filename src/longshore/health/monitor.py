@@ -38,7 +38,7 @@ class Monitor:
         self._inventory = Inventory(world.store)
         self._errands = Errands(world, self._wake.set)
         self._watching = Watching(world, driver_of, self._inventory, self._errands, self._wake.set)
-        self._mending = Mending(world, self._inventory, self._watching, self._errands)
+        self._mending = Mending(world, self._inventory, self._watching, self._errands, self._wake.set)
         self._tidying = Tidying(world, driver_of, keep_events, backups)
         self._tidied: asyncio.Task[None] | None = None
         self._tidy_at = 0.0
@@ -58,6 +58,7 @@ class Monitor:
                     pause = 5.0
                 await self._nap(pause)
         finally:
+            self._mending.catching_up.close()
             tasks = [*self._errands.tasks, *self._watching.tasks]
             for task in tasks:
                 task.cancel()
@@ -72,7 +73,7 @@ class Monitor:
         now = self._world.clock.monotonic()
         if self._inventory.refresh():
             self._watching.forget_the_gone()
-        due = [60.0]
+        due = [60.0, self._mending.catching_up.look(self._inventory.deployments, now)]
         for deployment in self._inventory.deployments:
             instances = self._inventory.instances(deployment.name)
             due += [self._watching.look(instance, now) for instance in instances]

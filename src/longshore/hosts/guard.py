@@ -168,7 +168,11 @@ END
 }}
 end_marked() {{
   for found in $(grep -lzs "^{MARK}=$1" /proc/[0-9]*/environ); do
-    grep -qzs "^{MARK}=$2" "$found" && continue
+    read -r e l g <<END
+$({{ tr '\0' '\n' < "$found" | sed -n "s/^{MARK}=$id:\([0-9]*\):\([^:]*\):\([0-9]*\):.*/\1 \2 \3/p"; }} 2>/dev/null)
+END
+    [ -n "$g" ] || continue
+    [ "$e" -lt "$epoch" ] || {{ [ "$e" = "$epoch" ] && [ "$l" = "$link" ] && [ "$g" -lt "$generation" ]; }} || continue
     found=${{found#/proc/}} found=${{found%/environ}}
     start_of "$found" || continue
     kill -s KILL "$found" 2>/dev/null
@@ -176,7 +180,8 @@ end_marked() {{
   done
 }}
 keep_epoch() {{
-  printf '%s\n' "$epoch" > "$state/$id.epoch.new" && sync "$state/$id.epoch.new" &&
+  # Not by the shell itself, which says "I/O error" for a disk that is full.
+  echo "$epoch" | tee "$state/$id.epoch.new" > /dev/null && sync "$state/$id.epoch.new" &&
     mv -f "$state/$id.epoch.new" "$state/$id.epoch" && sync "$state"
 }}
 look() {{
@@ -214,9 +219,9 @@ look() {{
   fi
   if [ "$known" != "$epoch" ]; then
     why=$(keep_epoch 2>&1) || refuse failed "$state cannot be written: $why"
-    end_all "$doomed" && end_marked "$id:" "$id:$epoch:" || refuse failed "a session of an older manager does not end"
+    end_all "$doomed" && end_marked "$id:" || refuse failed "a session of an older manager does not end"
   elif [ -n "$older" ]; then
-    end_all "$doomed" && end_marked "$id:$epoch:$link:" "$id:$epoch:$link:$generation:" ||
+    end_all "$doomed" && end_marked "$id:$epoch:$link:" ||
       refuse failed "a session of the connection before does not end"
   fi
   start_of $$

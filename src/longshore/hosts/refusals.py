@@ -82,7 +82,12 @@ def key_refused(peer: Peer) -> HostUnreachable:
 
 
 def key_unusable(peer: Peer, error: Exception) -> HostUnreachable:
-    return peer.refusal(f"cannot be logged in to: the key {peer.key} cannot be used: {said_by(error)}")
+    import asyncssh
+
+    why = said_by(error)
+    if isinstance(error, asyncssh.KeyEncryptionError) or "assphrase" in why:
+        why = "it has a passphrase: give it to the agent (`ssh-add`) and leave `key` out, or take one without"
+    return peer.refusal(f"cannot be logged in to: the key {peer.key} cannot be used: {why}")
 
 
 def not_begun(peer: Peer, becomes_root: bool, code: int | None, stderr: bytes) -> HostUnreachable:

@@ -40,14 +40,14 @@ class HostSettings(BaseModel):
     def _named(self) -> HostSettings:
         if not self.name:
             object.__setattr__(self, "name", self.address)
-        if not _NAME.fullmatch(self.name) and not _is_ip(self.name):
+        if not _NAME.fullmatch(self.name) and not is_ip(self.name):
             raise ValueError(f"{self.name!r} is no name for a host: letters, digits, dots, dashes and underscores")
         return self
 
     @field_validator("listen")
     @classmethod
     def _address(cls, value: str) -> str:
-        if not _is_ip(value):
+        if not is_ip(value):
             raise ValueError("must be an IP address of the host, or 0.0.0.0 for all of them")
         return value
 
@@ -95,7 +95,7 @@ def parse_short(text: str) -> dict[str, Any]:
     return given
 
 
-def _is_ip(text: str) -> bool:
+def is_ip(text: str) -> bool:
     try:
         ip_address(text)
     except ValueError:

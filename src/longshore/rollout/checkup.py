@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
-from longshore.drivers.base import Driver
+from longshore.drivers.base import Driver, DriverError
 from longshore.files import FilesError
 from longshore.health.probes import Check
 from longshore.model import Deployment, Health, Instance, Release, Rollout, Spec, derive_health
+from longshore.rollout.observe import hosts_for
+from longshore.rollout.providing import far_directory
 from longshore.rollout.reports import CheckReport, ComponentReport, HealthReport
 from longshore.rollout.status import get_deployment, is_new, serving, unsettled, wanted_replicas
 from longshore.rollout.world import World
 
+#: bound on asking a host, in seconds
+ASK_S = 5.0
 #: components that every deployment has; further ones are its dependencies
 OWN_COMPONENTS = ("service", "endpoint", "deployment_files")
 
@@ -137,14 +140,42 @@ async def _files(world: World, deployment: Deployment, last: Rollout | None) -> 
         release = await asyncio.to_thread(directory.release, version)
     except FilesError as error:
         return ComponentReport("deployment_files", "unhealthy", str(error))
-    where = Path(deployment.working_directory)
+    where = directory.path
     if release is None:
         message = f"{where / 'releases' / version} is missing"
         return ComponentReport("deployment_files", "unhealthy", message)
     if current != version and not (unsettled(last) and last is not None and current == last.version):
         message = f"{where / 'current'} names {current or 'nothing'}, not {version}"
         return ComponentReport("deployment_files", "unhealthy", message)
+    if world.is_far(deployment.environment):
+        return await _files_there(world, deployment, version, last)
     return ComponentReport("deployment_files", "healthy", f"current → releases/{current}")
+
+
+async def _files_there(world: World, deployment: Deployment, version: str, last: Rollout | None) -> ComponentReport:
+    """The same of each host that has instances, or would have."""
+    release = world.store.release(deployment.name, version)
+    assert release is not None
+    possible = {version, last.version} if last is not None and unsettled(last) else {version}
+
+    async def ask(host: str) -> CheckReport:
+        began = world.clock.monotonic()
+        try:
+            async with asyncio.timeout(ASK_S):
+                current = await far_directory(world, release.spec, host).current()
+            status = "healthy" if current in possible else "unhealthy"
+            message = f"current → {f'releases/{current}' if current else 'nothing'}"
+        except (DriverError, FilesError) as error:
+            status, message = "unknown", str(error)
+        except TimeoutError:
+            status, message = "unknown", f"host {host} did not answer within {ASK_S:g} s"
+        return CheckReport(host, status, message, world.clock.monotonic() - began, world.clock.now())
+
+    checks = tuple(await asyncio.gather(*(ask(host) for host in hosts_for(world, release.spec))))
+    bad = [f"{check.name}: {check.message}" for check in checks if check.status != "healthy"]
+    status = "unhealthy" if any(check.status == "unhealthy" for check in checks) else "unknown" if bad else "healthy"
+    message = "; ".join(bad) or f"current → releases/{version} on {len(checks)} hosts"
+    return ComponentReport("deployment_files", status, message, checks)
 
 
 def _dependency(world: World, name: str) -> ComponentReport:

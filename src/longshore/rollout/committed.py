@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-from longshore.concurrency import all_of
 from longshore.health.readiness import NotReady
 from longshore.model import Deployment, Pool, Release, Rollout, Routing
 from longshore.rollout.plan import Context
+from longshore.rollout.steps.instances import where_reached
 from longshore.rollout.steps.release import point_current
 from longshore.rollout.steps.traffic import route
 from longshore.rollout.world import World
@@ -32,7 +32,7 @@ async def serve_committed(world: World, rollout: Rollout) -> str | None:
     context = Context(
         world, rollout, say=lambda message: None, advance=lambda: None, promoted=asyncio.Event().wait
     )  # fmt: skip
-    await all_of(*(world.fleet.start_again(id) for id in deployment.instances))
+    await where_reached(context, *(world.fleet.start_again(id) for id in deployment.instances))
     for outcome in await asyncio.gather(
         *(world.readiness.await_ready(id) for id in deployment.instances), return_exceptions=True
     ):

@@ -21,6 +21,7 @@ from longshore.concurrency import beside
 from longshore.durations import format_duration
 from longshore.errors import LeaseLost, LongshoreError, RollbackFailed, RolloutAborted, RolloutFailed
 from longshore.model import Failure, Rollout, RolloutKind, RolloutStatus, StepRecord, StepStatus
+from longshore.rollout.absence import Absence
 from longshore.rollout.commit import write_commit
 from longshore.rollout.control import Control
 from longshore.rollout.journal import Journal
@@ -58,7 +59,7 @@ class Engine:
 
         waiting   the step at `start` was begun and is what the paused rollout waits in: it is run again
         """
-        journal = Journal(self._world, rollout, plan)
+        journal = Journal(self._world, rollout, plan, Absence(rollout.spec.max_failed_hosts))
         try:
             for position in range(start, plan.commit_position + 1):
                 if not (waiting and position == start):
@@ -68,14 +69,14 @@ class Engine:
             raise
         except Exception as error:
             return await self._fail(journal, plan, error)
-        return await self.finish(journal.rollout, plan)
+        return await self.finish(journal.rollout, plan, journal.absence)
 
-    async def finish(self, rollout: Rollout, plan: Plan) -> Rollout:
+    async def finish(self, rollout: Rollout, plan: Plan, absence: Absence | None = None) -> Rollout:
         """Past the commit: every step left is run; one that fails is a warning, the monitor tidies up after it.
 
         Behind a guard that fails nothing more is done: the router may still send requests to what would be stopped.
         """
-        journal = Journal(self._world, rollout, plan)
+        journal = Journal(self._world, rollout, plan, absence and absence.excused())
         done: dict[int, StepStatus] = {
             record.position: record.status
             for record in self._world.store.journal(rollout.id)
@@ -90,9 +91,9 @@ class Engine:
         journal.move(RolloutStatus.succeeded, message=f"{_DONE[rollout.kind]} {rollout.deployment} {rollout.version}")
         return journal.rollout
 
-    async def unwind(self, rollout: Rollout, plan: Plan | None) -> Rollout:
+    async def unwind(self, rollout: Rollout, plan: Plan | None, absence: Absence | None = None) -> Rollout:
         """Undo every step that was begun and is not undone yet, last one first."""
-        journal = Journal(self._world, rollout, plan)
+        journal = Journal(self._world, rollout, plan, absence and absence.excused())
         records = self._world.store.journal(rollout.id)
         for record in records:
             if record.status is StepStatus.running and not record.undo:
@@ -177,7 +178,7 @@ class Engine:
             )
             return journal.rollout
         journal.move(RolloutStatus.unwinding, failure=failure, message="Undoing everything.")
-        return await self.unwind(journal.rollout, plan)
+        return await self.unwind(journal.rollout, plan, journal.absence)
 
     async def _finish_step(self, journal: Journal, step: Step, position: int) -> StepStatus:
         record = journal.begin(position, step)
@@ -249,6 +250,7 @@ class Engine:
             promoted=control.promotion() if control is not None else asyncio.Event().wait,
             pause=pause,
             note=lambda message: journal.note(record, message),
+            absence=journal.absence,
         )
         work = asyncio.ensure_future(step.undo(context) if record.undo else step.run(context))
         bound = step.bound(journal.rollout.spec)

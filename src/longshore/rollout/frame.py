@@ -11,6 +11,7 @@ from longshore.rollout.steps.copy_release import CopyRelease
 from longshore.rollout.steps.dependencies import CheckDependencies
 from longshore.rollout.steps.health import HealthCheck
 from longshore.rollout.steps.hooks import RunHooks
+from longshore.rollout.steps.hosts import CheckHosts, PruneHosts, ShipRelease, SwitchHosts
 from longshore.rollout.steps.instances import RetireInstances
 from longshore.rollout.steps.release import Commit, Prune, SwitchCurrent
 from longshore.rollout.stopping import stop
@@ -42,6 +43,7 @@ def files_only(view: View, spec: Spec) -> list[Step]:
     current = view.current.version if view.current else None
     return [
         SwitchCurrent(current, spec.version),
+        *_switch(view, spec),
         parts.commit(view, spec, ()),
         *parts.shift(view, view.routing, None, name="stop_traffic"),
         *parts.drain_and_retire(view, parts.ids(view.serving)),
@@ -49,7 +51,8 @@ def files_only(view: View, spec: Spec) -> list[Step]:
 
 
 def bare(steps: list[Step]) -> Plan:
-    """Around steps that bring no other release: no fetching and no hooks, only the check before the commit.
+    """Around steps that bring no other release: no fetching and no hooks, only the check before the commit. What starts
+    an instance sees to it by itself that the release stands on its host.
 
     A warm set stays as it is, in the routing too: the monitor retires it when its time is over.
     """
@@ -63,9 +66,17 @@ def frame(steps: list[Step], view: View, spec: Spec, *, keep_releases: int) -> P
     current = view.current.version if view.current else None
     before: list[Step] = [
         CheckDependencies(spec.dependencies),
+        *_check_hosts(view),
         _release(view, spec),
         CreateBackup(current, view.directory_is_foreign),
-        RunHooks("pre_deploy", spec.pre_deploy_hooks, tolerant=False, name="pre_deploy_hooks"),
+        *_ship(view, spec),
+        RunHooks(
+            "pre_deploy",
+            spec.pre_deploy_hooks,
+            tolerant=False,
+            hosts=_hook_hosts(view, spec),
+            name="pre_deploy_hooks",
+        ),
     ]
     verified: list[Step] = [
         HealthCheck(commit.instances),
@@ -73,10 +84,13 @@ def frame(steps: list[Step], view: View, spec: Spec, *, keep_releases: int) -> P
             "post_deploy",
             spec.post_deploy_hooks,
             tolerant=spec.post_deploy_failure == "warn",
+            hosts=_hook_hosts(view, spec),
             name="post_deploy_hooks",
         ),
+        # Of files alone the switch is the rollout, and comes before they are looked at.
+        *(_switch(view, spec) if view.runs else ()),
     ]
-    after = (*_retire_leftover(view), Prune(keep_releases))
+    after = (*_retire_leftover(view), Prune(keep_releases), *_prune_hosts(view))
     return Plan((*before, *steps[:at], *verified, commit, *steps[at + 1 :], *after))
 
 
@@ -85,6 +99,28 @@ def _release(view: View, spec: Spec) -> Step:
     if view.source is not None:
         return CopyRelease(spec.version, view.source.version)
     return FetchArtifact(spec.version, spec.artifact_path, view.sha256, view.command, view.fetch)
+
+
+def _check_hosts(view: View) -> tuple[Step, ...]:
+    return (CheckHosts(view.hosts),) if view.is_far else ()
+
+
+def _ship(view: View, spec: Spec) -> tuple[Step, ...]:
+    new = view.fetch or view.source is not None
+    return (ShipRelease(spec.version, view.hosts, new),) if view.is_far else ()
+
+
+def _switch(view: View, spec: Spec) -> tuple[Step, ...]:
+    current = view.current.version if view.current else None
+    return (SwitchHosts(current, spec.version, view.hosts),) if view.is_far else ()
+
+
+def _hook_hosts(view: View, spec: Spec) -> tuple[str, ...]:
+    return view.hosts if view.is_far and spec.hooks_on != "local" else ()
+
+
+def _prune_hosts(view: View) -> tuple[Step, ...]:
+    return (PruneHosts(view.hosts),) if view.is_far else ()
 
 
 def _commit(steps: list[Step]) -> tuple[int, Commit]:

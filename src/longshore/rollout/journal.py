@@ -11,13 +11,16 @@ from dataclasses import replace
 
 from longshore.masking import mask_text
 from longshore.model import Failure, Rollout, RolloutStatus, StepRecord, StepStatus
+from longshore.rollout.absence import Absence
 from longshore.rollout.plan import Plan, Step
 from longshore.rollout.world import World
 
 
 class Journal:
-    def __init__(self, world: World, rollout: Rollout, plan: Plan | None) -> None:
+    def __init__(self, world: World, rollout: Rollout, plan: Plan | None, absence: Absence | None = None) -> None:
         self._world = world
+        #: hosts that it goes on without
+        self.absence = absence or Absence()
         self._steps = len(plan.steps) if plan is not None else 1
         self.rollout = rollout
 

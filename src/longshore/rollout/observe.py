@@ -18,13 +18,11 @@ async def observe(
     *,
     scan: Scan | None,
     source: Release | None = None,
-    routed: bool,
 ) -> View:
     """What is there, for the strategy of `rollout`.
 
     scan    of the artifact; None where the release is kept, or copied from `source`
     source  the release that a change takes its files from
-    routed  the environment has a router
     """
     store, spec = world.store, rollout.spec
     deployment = store.deployment(rollout.deployment)
@@ -32,14 +30,17 @@ async def observe(
     current = store.release(deployment.name, deployment.current_version) if deployment.current_version else None
     wanted = store.release(deployment.name, rollout.version)
     kept = wanted is not None and wanted.state is ReleaseState.kept
-    if source is not None:
+    command: str | tuple[str, ...] | None
+    if spec.systemd.unit == "existing":
+        command = _of_unit(spec)
+    elif source is not None:
         command = spec.command if spec.command is not None else source.command
     elif kept and (spec.command is None or scan is None):
         assert wanted is not None
         command = wanted.command
     else:
         assert scan is not None
-        command = resolve_command(spec.command, scan, spec.service_name)
+        command = command_of(spec, scan)
 
     instances = {instance.id: instance for instance in store.instances(deployment.name)}
     serving = tuple(instances.pop(id) for id in deployment.instances if id in instances)
@@ -67,23 +68,22 @@ async def observe(
         leftover=tuple(i for i in instances.values() if i.id not in warm_ids),
         routing=deployment.routing,
         runs=command is not None,
-        routed=routed and command is not None and spec.public_port is not None,
+        routed=command is not None and spec.is_served,
         directory_is_foreign=current is None and await asyncio.to_thread(directory.is_foreign),
         fetch=not kept,
         source=source,
         sha256=scan.sha256 if scan is not None else "",
         command=command,
+        hosts=hosts_for(world, spec),
     )
 
 
-def preview(
-    spec: Spec, *, deployment: Deployment | None, scan: Scan, world: World, routed: bool, foreign: bool, kept: bool
-) -> View:
+def preview(spec: Spec, *, deployment: Deployment | None, scan: Scan, world: World, foreign: bool, kept: bool) -> View:
     """The view a rollout of this spec would have now, for a plan that is only shown."""
     name = spec.name
     instances = {instance.id: instance for instance in world.store.instances(name)} if deployment else {}
     serving = tuple(instances.pop(id) for id in deployment.instances if id in instances) if deployment else ()
-    command = resolve_command(spec.command, scan, spec.service_name)
+    command = command_of(spec, scan)
     last = world.store.last_rollout_of(name)
     current = deployment.current_version if deployment else None
     return View(
@@ -96,11 +96,33 @@ def preview(
         leftover=tuple(instances.values()),
         routing=deployment.routing if deployment else None,
         runs=command is not None,
-        routed=routed and command is not None and spec.public_port is not None,
+        routed=command is not None and spec.is_served,
         directory_is_foreign=foreign,
         fetch=not kept,
         sha256=scan.sha256,
         command=command,
+        hosts=hosts_for(world, spec),
+    )
+
+
+def command_of(spec: Spec, scan: Scan) -> str | tuple[str, ...] | None:
+    """What an instance runs; None: nothing, the release is files only."""
+    if spec.systemd.unit == "existing":
+        return _of_unit(spec)
+    return resolve_command(spec.command, scan, spec.service_name)
+
+
+def _of_unit(spec: Spec) -> str:
+    """For people: the unit itself says what it runs."""
+    return f"unit {spec.service_name}"
+
+
+def hosts_for(world: World, spec: Spec) -> tuple[str, ...]:
+    """Names of the hosts that get instances of it: of its environment, those that have the labels it asks for."""
+    return tuple(
+        name
+        for name, place in world.hosts_of(spec.environment).items()
+        if spec.host_labels.items() <= place.labels.items()
     )
 
 

@@ -16,7 +16,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from longshore import __version__
 from longshore.errors import RolloutFailed
+from longshore.hosts.base import HERE
 from longshore.model import Instance, Release, Rollout, RolloutKind, Routing, Spec, StepRecord
+from longshore.rollout.absence import Absence
 
 if TYPE_CHECKING:
     from longshore.rollout.world import World
@@ -59,6 +61,13 @@ class View:
     source: Release | None = None
     sha256: str = ""
     command: str | tuple[str, ...] | None = None
+    #: names of the hosts that instances are spread over, in order; HERE: this machine
+    hosts: tuple[str, ...] = (HERE,)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether the instances are on other hosts than this machine."""
+        return HERE not in self.hosts
 
 
 class StepWarning(Exception):
@@ -82,6 +91,8 @@ class Context:
     pause: Callable[[str], None] = lambda _: None
     #: a line of the deployment's history
     note: Callable[[str], None] = lambda _: None
+    #: hosts that the rollout goes on without
+    absence: Absence = field(default_factory=Absence)
 
     @property
     def spec(self) -> Spec:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from longshore.artifacts.base import Scan
@@ -69,9 +70,24 @@ class Preparation:
             current=current.spec if current is not None else None,
             deployment=deployment,
             defaults=self._defaults.get(wanted, {}),
-            apps=self._settings.data_dir / "apps",
+            apps=self._apps(wanted),
+            hosts=self._hosts(wanted, request, current),
         )
         return await check(self._world, request, spec, self._settings.environment(wanted))
+
+    def _apps(self, environment: str) -> Path:
+        """Where deployments live that name no working directory: on the hosts, where there are any."""
+        if self._world.is_far(environment):
+            return Path(self._settings.environment(environment).apps_there)
+        return self._settings.data_dir / "apps"
+
+    def _hosts(self, environment: str, request: Request, current: Release | None) -> int:
+        """How many hosts get instances; 0: this machine alone."""
+        if not self._world.is_far(environment):
+            return 0
+        labels = request.fields.get("host_labels", current.spec.host_labels if current is not None else {})
+        places = self._world.hosts_of(environment).values()
+        return sum(labels.items() <= place.labels.items() for place in places)
 
     def environment(self, spec: Spec) -> Environment:
         return self._settings.environment(spec.environment)

@@ -19,7 +19,8 @@ from longshore.model import (
     StepRecord,
 )
 from longshore.rollout.checkup import check_up
-from longshore.rollout.reports import HealthReport, Status, Summary
+from longshore.rollout.endpoints import next_endpoints, read_endpoints
+from longshore.rollout.reports import EndpointList, HealthReport, Status, Summary
 from longshore.rollout.status import get_deployment, health_of, read_status, summaries
 from longshore.rollout.world import World
 
@@ -83,6 +84,10 @@ class Queries:
     def events(self, name: str, *, limit: int, before: int | None) -> builtins.list[Event]:
         get_deployment(self._world, name)
         return self._world.store.events(name, limit=limit, before=before)
+
+    async def endpoints(self, name: str, after: str | None = None) -> EndpointList:
+        """after: a revision; waits, up to endpoints.WAIT_S, until it is another one."""
+        return read_endpoints(self._world, name) if after is None else await next_endpoints(self._world, name, after)
 
     def instances(self, name: str) -> builtins.list[Instance]:
         get_deployment(self._world, name)

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from longshore.model import Deployment
+from longshore.rollout.draining import drained
+from longshore.rollout.providing import remove_there
 from longshore.rollout.status import get_deployment
 from longshore.rollout.terms import Terms
 from longshore.rollout.world import World
@@ -42,10 +44,12 @@ async def finish_removal(world: World, deployment: Deployment) -> None:
     if deployment.routing is not None:
         await world.router.remove(name, drain_s)
         ids = tuple(instance.id for instance in instances)
-        world.fleet.mute(ids)
-        await world.router.drained(world.fleet.targets(ids), drain_s)
+        for warning in (await drained(world, name, deployment.environment, ids, drain_s)).warnings:
+            world.event(name, "warning", warning, source="removal")
         store.set_routing(name, None)
     await asyncio.gather(*(world.fleet.retire(instance.id, stop_s) for instance in instances))
+    if world.is_far(deployment.environment):
+        await remove_there(world, deployment, files=deployment.deleting != "keep_files")
     directory = world.files_of(deployment)
     claimed = await asyncio.to_thread(directory.holder) == world.claim_of(name)
     if claimed and deployment.deleting != "keep_files":
@@ -53,7 +57,7 @@ async def finish_removal(world: World, deployment: Deployment) -> None:
         await asyncio.to_thread(directory.remove_all)
     if claimed:
         await asyncio.to_thread(directory.disclaim, world.claim_of(name))
-    await asyncio.to_thread(_remove_if_empty, Path(deployment.working_directory))
+    await asyncio.to_thread(_remove_if_empty, directory.path)
     world.fence()
     await asyncio.to_thread(shutil.rmtree, world.logs / name, True)
     for id in (i.id for i in instances):

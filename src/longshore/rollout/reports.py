@@ -91,6 +91,47 @@ class HealthReport:
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointTarget:
+    """host: name of the machine, "" for the manager's own; address: its IP address"""
+
+    instance: str
+    version: str
+    host: str
+    address: str
+    port: int
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointPool:
+    """pool: stable | candidate; weight: percent of the requests"""
+
+    pool: str
+    version: str
+    weight: int
+    health_path: str | None
+    targets: tuple[EndpointTarget, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointList:
+    """Where requests for a deployment are to go, whoever sends them there.
+
+    port      the public one; None: nothing is routed
+    serves    False: nobody is to get requests
+    revision  another one whenever anything else of this is
+    """
+
+    deployment: str
+    environment: str
+    router: str
+    port: int | None
+    serves: bool
+    revision: str
+    pools: tuple[EndpointPool, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """A field that a deploy would change, compared with what serves. Values are for display, secrets masked."""
 

@@ -209,13 +209,7 @@ class Runner:
     async def _drive(self, rollout: Rollout, scan: Scan | None, source: Release | None) -> None:
         try:
             await self._clean_up_after_earlier(rollout)
-            view = await observe(
-                self._world,
-                rollout,
-                scan=scan,
-                source=source,
-                routed=self._settings.environment(rollout.spec.environment).router != "none",
-            )
+            view = await observe(self._world, rollout, scan=scan, source=source)
             plan = plan_rollout(view, rollout.spec, rollout.strategy, keep_releases=self._world.keep_releases)
             self._world.store.save_plan(rollout, encode_plan(plan))
         except Exception as error:

@@ -22,7 +22,7 @@ def scale(view: View, spec: Spec) -> list[Step]:
     if view.routing is not None and view.routing.stable is not None:
         after = replace(view.routing, stable=replace(view.routing.stable, instances=wanted))
     return [
-        *parts.start(spec.version, new, first_slot=first_slot),
+        *parts.start(view, spec, new, first_slot=first_slot),
         *parts.shift(view, view.routing, after),
         parts.commit(view, spec, wanted),
         *parts.drain_and_retire(view, leaving),

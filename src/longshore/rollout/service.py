@@ -165,7 +165,6 @@ class Service(Queries):
             deployment=deployment,
             scan=checked.scan,
             world=self._world,
-            routed=self._preparation.environment(spec).router != "none",
             foreign=await asyncio.to_thread(directory.is_foreign),
             kept=release is not None and release.state is ReleaseState.kept,
         )

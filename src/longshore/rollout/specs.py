@@ -50,6 +50,7 @@ def resolve(
     deployment: Deployment | None,
     defaults: Mapping[str, Any],
     apps: Path,
+    hosts: int = 0,
 ) -> Spec:
     """The Spec that a request means.
 
@@ -57,6 +58,7 @@ def resolve(
     current   spec of the committed release: fields beyond the seed that are not given are taken from it …
     defaults  … else from the environment's defaults, in the same form as `given`; else the built-in ones apply
     apps      where a deployment without a working_directory lives, below its name
+    hosts     of the environment, where those are other machines: as many instances unless somebody says otherwise
 
     The public port is inherited as the one that serves now, wherever it was named, so that leaving out
     health_check_url never takes a running application off its port. `name`, `version` and `artifact_path` may be
@@ -64,6 +66,7 @@ def resolve(
     """
     name = given.get("name", "")
     spec = Spec(name=name, version=given.get("version", ""), artifact_path=given.get("artifact_path", ""))
+    spec = replace(spec, replicas=max(1, hosts))
     spec = _patched(spec, {key: value for key, value in defaults.items() if key not in ("name", "version")})
     if current is not None:
         spec = replace(spec, **{key: getattr(current, key) for key in INHERITED})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from longshore.artifacts import find
 from longshore.artifacts.base import ArtifactError, ArtifactMissing, Scan
-from longshore.artifacts.command import missing_program, resolve_command
+from longshore.artifacts.command import missing_program
 from longshore.artifacts.stopping import in_thread
 from longshore.drivers.listeners import stranger
 from longshore.errors import ArtifactNotFound, DependencyUnknown, Issue, SpecInvalid
@@ -17,10 +17,12 @@ from longshore.files import PRE_LONGSHORE, FilesError, shared_path_problems
 from longshore.fleet import base_environment
 from longshore.masking import is_masked
 from longshore.model import Deployment, Health, Release, ReleaseState, Spec
+from longshore.rollout.observe import command_of
 from longshore.rollout.reports import Validation
 from longshore.rollout.request import Request
 from longshore.rollout.strategies import STRATEGIES
 from longshore.rollout.strategies.rolling import bounds
+from longshore.rollout.validation_hosts import check_hosts, check_units
 from longshore.rollout.world import World
 from longshore.settings import Environment
 
@@ -80,7 +82,7 @@ async def check(
     scan = await _artifact(world, spec, findings) if readable else None
     command = (spec.command if spec.command is not None else source.command) if source is not None else None
     if scan is not None:
-        command = resolve_command(spec.command, scan, spec.service_name)
+        command = command_of(spec, scan)
     runs = command is not None or spec.command is not None
     if "version" not in bad and spec.version:
         _version(world, spec, scan, findings)
@@ -89,19 +91,25 @@ async def check(
         if (files := source or scan) is not None:
             at = "artifact_path" if source is None else "working_directory"
             await _disk(world, spec, files.size_bytes, findings, at)
+            await check_hosts(world, spec, files.size_bytes, findings)
         _dependencies(world, spec, findings)
     _port(world, spec, deployment, findings, runs=runs, environment=environment)
     if "rolling" not in bad:
         _strategy(world, spec, findings, runs=runs)
+    check_units(world, spec, findings)
     if runs:
         await _driver(world, spec, findings)
+        if environment.router == "none" and spec.public_port is not None:  # Envoy takes 0.2 s to say, and mostly runs
+            found = await world.router_of(spec.environment).fingerprint()
+            if not found.usable:
+                findings.refuse("environment", f"endpoints of {spec.environment!r}: {found.reason}")
     for problem in shared_path_problems(spec.shared_paths):
         findings.refuse("shared_paths", problem)
     for key in sorted({"PORT", "HOST", "RELEASE_VERSION"} & spec.configuration.keys()):
         findings.refuse(f"configuration.{key}", f"{key} is set by Longshore for each instance; leave it out")
     for key in sorted(key for key, text in spec.configuration.items() if is_masked(text)):
         findings.refuse(f"configuration.{key}", "is the mask that is shown instead of a secret: give the secret itself")
-    if scan is not None:
+    if scan is not None and spec.systemd.unit == "managed":
         _command(spec, scan, command, findings)
     if runs and spec.health_check_url == "" and "health_check_url" not in bad:
         what = "a TCP connect" if spec.public_port is not None else "staying up"
@@ -161,7 +169,11 @@ def _place(world: World, request: Request, spec: Spec, deployment: Deployment | 
                 "another name, or delete the deployment first",
             )
     here = _real(spec.working_directory)
+    far = world.is_far(spec.environment)
     for other in world.store.deployments():
+        # Directories of other hosts have nothing to do with those here.
+        if world.is_far(other.environment) != far or (far and other.environment != spec.environment):
+            continue
         there = _real(other.working_directory)
         if other.name != spec.name and (here == there or here in there.parents or there in here.parents):
             findings.refuse(
@@ -170,6 +182,8 @@ def _place(world: World, request: Request, spec: Spec, deployment: Deployment | 
                 f"({other.working_directory}): give each deployment one of its own",
             )
     ours = _real(world.logs.parent)
+    if far:
+        here = ours / "apps" / spec.name
     if here == ours or here in ours.parents or (ours in here.parents and ours / "apps" not in here.parents):
         findings.refuse(
             "working_directory",
@@ -260,8 +274,6 @@ def _port(
     if port is None or not runs:
         return
     at = "port" if spec.port is not None else "health_check_url"
-    if environment.router == "none":
-        findings.refuse(at, f"environment {spec.environment!r} has no router, so nothing can serve port {port} there")
     named = Spec("", "", "", health_check_url=spec.health_check_url).public_port
     if spec.port is not None and named is not None and named != spec.port:
         findings.refuse("port", f"is {spec.port}, but health_check_url says {named}: name one public port")
@@ -269,9 +281,10 @@ def _port(
         if other.name != spec.name and other.public_port == port:
             findings.refuse(at, f"{port} is the public port of {other.name}: choose another")
             return
-    if (deployment is None or deployment.routing is None or deployment.routing.port != port) and not (
-        world.ports.is_free(port)
-    ):
+    # With a balancer of the user's own it is that which listens there, here or elsewhere.
+    ours = environment.router != "none"
+    new = deployment is None or deployment.routing is None or deployment.routing.port != port
+    if ours and new and not world.ports.is_free(port):
         holder = stranger(port, ())
         by = f"another program, {holder}" if holder else "another program, or needs privileges"
         findings.refuse(at, f"port {port} is in use by {by}: free it or choose another")
@@ -297,16 +310,33 @@ def _strategy(world: World, spec: Spec, findings: Findings, *, runs: bool) -> No
     if not runs:
         return
     if spec.public_port is not None:
-        missing = STRATEGIES[spec.strategy].NEEDS - world.router.capabilities()
-        if missing:
-            findings.refuse(
-                "strategy", f"{spec.strategy} needs {', '.join(sorted(missing))}, which the router cannot do"
-            )
+        _traffic(world, spec, findings)
     if spec.strategy == "canary" and spec.public_port is None:
         findings.warn("strategy", "canary without a port: no requests can be shared out, only health is watched")
     if spec.strategy == "rolling" and spec.replicas == 1:
         what = "stops before the new one starts" if limit.most == 1 else "is replaced in one step"
         findings.warn("replicas", f"rolling with 1 replica: the only instance {what}")
+
+
+def _traffic(world: World, spec: Spec, findings: Findings) -> None:
+    """Can the environment's router do what is asked of it?"""
+    router = world.router_of(spec.environment)
+    can, where = router.capabilities(), f"the router of {spec.environment!r} ({router.name})"
+    # A canary's figures come from the router. Where there are none, the user's own checks can judge it all the same.
+    judged = spec.strategy == "canary" and bool(spec.canary.analysis.checks)
+    missing = STRATEGIES[spec.strategy].NEEDS - can - (frozenset({"figures"}) if judged else frozenset())
+    if missing:
+        remedy = ": give it checks of your own (canary.analysis.checks)" if missing == {"figures"} else ""
+        findings.refuse(
+            "strategy", f"{spec.strategy} needs {', '.join(sorted(missing))}, which {where} cannot do{remedy}"
+        )
+    if spec.canary.sticky and "sticky" not in can:
+        findings.refuse("canary.sticky", f"{where} cannot keep clients on a version: leave it out")
+    if spec.strategy == "recreate" and spec.recreate.hold and "hold" not in can:
+        findings.warn(
+            "strategy",
+            f"{where} cannot hold requests: they fail while recreate has nothing running; rolling loses none",
+        )
 
 
 def _command(spec: Spec, scan: Scan, command: str | tuple[str, ...] | None, findings: Findings) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 from weakref import WeakValueDictionary
 
 from longshore.artifacts.base import Limits
@@ -16,10 +17,11 @@ from longshore.clock import Clock
 from longshore.drivers.base import Driver
 from longshore.fence import Fence, unfenced
 from longshore.files import WorkingDirectory
+from longshore.files.far import FarDirectory
 from longshore.fleet import Fleet, base_environment
 from longshore.health.board import Board
 from longshore.health.readiness import Readiness
-from longshore.hosts.base import HERE, Place, just_here
+from longshore.hosts.base import HERE, Host, HostUnreachable, Place, just_here
 from longshore.model import Deployment, Health, Rollout, RolloutStatus, Spec
 from longshore.ports import PortRange
 from longshore.routers.base import Router
@@ -39,7 +41,10 @@ class World:
     board: Board
     fleet: Fleet
     readiness: Readiness
+    #: tells by the deployment which environment's router is meant
     router: Router
+    #: environment → what sends traffic there
+    router_of: Callable[[str], Router]
     #: environment → what runs its instances
     driver_of: Callable[[str], Driver]
     ports: PortRange
@@ -51,6 +56,8 @@ class World:
     #: numeric (uid, gid) of that user, for the files
     owner_of: Callable[[Spec], tuple[int, int] | None]
     directory_of: Callable[[Path], WorkingDirectory] = WorkingDirectory
+    #: a working directory on another host
+    far_directory: Callable[[Host, str], FarDirectory] = FarDirectory
     #: environment → the hosts its instances run on
     hosts_of: Callable[[str], Mapping[str, Place]] = just_here
     #: passed before each effect that no driver, router or working directory looks after
@@ -78,6 +85,13 @@ class World:
         if self.is_far(owner.environment):
             return self.directory_of(self.logs.parent / "apps" / owner.name)
         return self.directory_of(Path(owner.working_directory))
+
+    def host(self, environment: str, name: str) -> Host:
+        """One that is no place only. Raises HostUnreachable where it is not in the configuration (any more)."""
+        found = self.hosts_of(environment).get(name)
+        if found is None:
+            raise HostUnreachable(name, f"Host {name} is not in the configuration of {environment!r} any more.")
+        return cast(Host, found)
 
     def is_far(self, environment: str) -> bool:
         """Whether its instances run on other hosts than this machine."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from longshore.clock import Clock, SystemClock
 from longshore.fence import Fence, unfenced
 from longshore.routers.base import Router
+from longshore.routers.endpoints.files import EndpointFiles, Published
 from longshore.routers.mock import MockRouter
 from longshore.routers.none import NoneRouter
 
@@ -29,6 +30,10 @@ class RouterOptions:
     listen_host: str = "0.0.0.0"
     #: how long connections of a port that is given up may go on
     drain_time_s: int = 600
+    #: of an environment whose balancer is the user's own: the files that are written for it; None: none are
+    endpoints: Published | None = None
+    #: how long after a change that balancer may still send by what it knew before
+    settle_s: float = 0.0
     clock: Clock = SystemClock()  # noqa: RUF009 - holds no state
     #: passed before anything is changed that decides where requests go
     fence: Fence = unfenced
@@ -50,11 +55,18 @@ def _envoy(options: RouterOptions) -> Router:
     )
 
 
+def _none(options: RouterOptions) -> Router:
+    files = None
+    if options.endpoints is not None:
+        files = EndpointFiles(options.endpoints, options.directory, options.fence)
+    return NoneRouter(files, settle_s=options.settle_s, on_event=options.on_event, clock=options.clock)
+
+
 # To add a router: a file here with a class that has the methods of base.Router; a line below; a section in
 # docs/guide/traffic.md. tests/contracts/test_routers.py and tests/docs then cover it by themselves.
 # Each entry makes the router out of RouterOptions; capabilities() says what strategies may ask of it.
 ROUTERS: dict[str, Callable[[RouterOptions], Router]] = {
     "envoy": _envoy,
-    "none": lambda options: NoneRouter(),
+    "none": _none,
     "mock": lambda options: MockRouter(),
 }

@@ -7,7 +7,7 @@ and whatever was there before is replaced. It knows nothing of releases or insta
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from longshore.drivers.base import Fingerprint
@@ -19,10 +19,12 @@ class RouterError(Exception):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Target:
-    """The address of one instance."""
+    """The address of one instance. host: an IP address."""
 
     host: str
     port: int
+    #: its id, for people who look at what a router was told
+    instance: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class TargetPool:
     targets: tuple[Target, ...]
     #: path the router's own health checks ask for; None: they connect by TCP
     health_path: str | None = None
+    #: what runs there, for people
+    version: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,8 @@ class Router(Protocol):
     name: str
 
     def capabilities(self) -> frozenset[str]:
-        """Of "weights", "hold", "figures", "sticky", "drain"."""
+        """Of "weights", "hold" (requests wait while nothing runs), "figures", "sticky", "drain" (drained() tells of the
+        connections to instances on this machine)."""
 
     async def fingerprint(self) -> Fingerprint:
         """Can this router be used here, and if not, why."""
@@ -103,9 +108,9 @@ class Router(Protocol):
     async def verify(self, name: str, traffic: Traffic) -> bool | None:
         """Ask the running router whether it serves this now. None: it cannot be asked."""
 
-    async def drained(self, targets: tuple[Target, ...], bound_s: float) -> frozenset[Target]:
-        """Wait until these targets (no longer named in any traffic) have no connection left, at most `bound_s`.
-        Returns those that still have some."""
+    async def drained(self, name: str, targets: tuple[Target, ...], bound_s: float) -> frozenset[Target]:
+        """Wait until these targets of a deployment, which its traffic names no more, have no connection left as far as
+        can be told from here, at most `bound_s`. Returns those that still have some."""
 
     async def figures(self, name: str, pool: str) -> Figures | None:
         """Counters of a pool; None: no figures (unknown pool, or the router cannot be asked)."""

@@ -60,7 +60,7 @@ class MockRouter:
     async def verify(self, name: str, traffic: Traffic) -> bool | None:
         return self.lie.get(name, self.applied.get(name) == traffic)
 
-    async def drained(self, targets: tuple[Target, ...], bound_s: float) -> frozenset[Target]:
+    async def drained(self, name: str, targets: tuple[Target, ...], bound_s: float) -> frozenset[Target]:
         return frozenset(self.busy.intersection(targets))
 
     async def figures(self, name: str, pool: str) -> Figures | None:

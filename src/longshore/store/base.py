@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from longshore.clock import Clock
@@ -15,6 +16,8 @@ class Base:
 
     def __init__(self) -> None:
         self._stamps: dict[str, int] = {}
+        #: by name, whoever waits for its stamp to move
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         #: grows with every change of anything, and with what touch() is told
         self.changes = 0
 
@@ -26,6 +29,22 @@ class Base:
         """What is shown of this deployment may have changed."""
         self._stamps[name] = self._stamps.get(name, 0) + 1
         self.changes += 1
+        for waiter in self._waiting.pop(name, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def moved(self, name: str, since: int) -> None:
+        """Wait, without a bound, until stamp() is another than `since`."""
+        while self.stamp(name) == since:
+            waiter = asyncio.get_running_loop().create_future()
+            waiting = self._waiting.setdefault(name, set())
+            waiting.add(waiter)
+            try:
+                await waiter
+            finally:
+                waiting.discard(waiter)
+                if not waiting and self._waiting.get(name) is waiting:
+                    del self._waiting[name]
 
     def _write(self, name: str, sql: str, /, **parameters: Any) -> int:
         """One statement about the deployment `name`; how many rows it changed."""

@@ -36,12 +36,20 @@ HEALTH = {
     "last_check": TIME,
     "message": "1 of 3 is not ready",
 }
+TARGET = {
+    "instance": "shop-1-0", "version": "1.0", "host": "", "address": "127.0.0.1", "port": 20001, "ready": True,
+}  # fmt: skip
+ENDPOINTS = {
+    "deployment": "shop", "environment": "live", "router": "none", "port": 8080, "serves": True, "revision": "ab12",
+    "pools": [{"pool": "stable", "version": "1.0", "weight": 100, "health_path": "/up", "targets": [TARGET]}],
+}  # fmt: skip
 #: command line → (method, path, answer) that it needs; each must print the JSON as it came with --json
 SIMPLE = {
     ("status", "shop"): ("GET", "/shop", status()),
     ("list",): ("GET", "", {"deployments": [summary("shop")], "total": 1, "limit": 500, "offset": 0}),
     ("history", "shop"): ("GET", "/shop/rollouts", {"rollouts": [rollout(), failed_rollout()], "total": 2}),
     ("releases", "shop"): ("GET", "/shop/releases", {"releases": [RELEASE | {"state": "kept", "current": True}]}),
+    ("endpoints", "shop"): ("GET", "/shop/endpoints", ENDPOINTS),
     ("events", "shop"): ("GET", "/shop/events", {"events": [event("two"), event("one")]}),
     ("logs", "shop"): ("GET", "/shop/logs", {"lines": [{"instance": "shop-1-0", "line": "hello"}]}),
     ("validate",): ("POST", "/validate", {"valid": True, "issues": [], "warnings": [{"field": "a", "message": "hm"}]}),
@@ -61,7 +69,9 @@ SIMPLE = {
     ("prune", "shop"): ("POST", "/shop/prune", {"removed": ["1.0", "0.9"], "freed_bytes": 4096}),
     ("webhooks",): ("GET", "/api/v1/webhooks", {"webhooks": [WEBHOOK]}),
     ("webhooks", "deliveries", "chat"): (
-        "GET", "/api/v1/webhooks/chat/deliveries", {"deliveries": [DELIVERY], "total": 1, "limit": 50, "offset": 0}
+        "GET",
+        "/api/v1/webhooks/chat/deliveries",
+        {"deliveries": [DELIVERY], "total": 1, "limit": 50, "offset": 0},
     ),
     ("webhooks", "test", "chat"): ("POST", "/api/v1/webhooks/chat/test", DELIVERY),
     ("delete", "shop", "--yes"): ("DELETE", "/shop", {"message": "shop is gone"}),
@@ -272,3 +282,19 @@ def test_the_configuration_is_shown_with_secrets_masked(tmp_path, monkeypatch):
     assert shown["settings"]["data_dir"] == str(tmp_path)
     assert shown["settings"]["environments"]["live"]["defaults"]["configuration"]["COLOUR"] == "blue"
     assert shown["manager"]["from"] == "LONGSHORE_URL"
+
+
+def test_endpoints_name_each_address_and_who_gets_how_much(run, manager):
+    far = TARGET | {"instance": "shop-2-0", "version": "2.0", "host": "web1", "address": "10.0.0.5", "ready": False}
+    pools = [*ENDPOINTS["pools"], {"pool": "candidate", "version": "2.0", "weight": 5, "targets": [far]}]
+    pools[0] = pools[0] | {"weight": 95}
+    manager.on("GET", "/shop/endpoints", Answer(body=ENDPOINTS | {"pools": pools}))
+    lines = run("endpoints", "shop").stdout.splitlines()
+    assert lines[0] == "port 8080, router none, revision ab12"
+    assert lines[2].split() == ["stable", "95", "%", "shop-1-0", "1.0", "here", "127.0.0.1:20001", "ready"]
+    assert lines[3].split() == ["candidate", "5", "%", "shop-2-0", "2.0", "web1", "10.0.0.5:20001", "not", "ready"]
+
+
+def test_endpoints_say_where_nobody_is_to_get_requests(run, manager):
+    manager.on("GET", "/shop/endpoints", Answer(body=ENDPOINTS | {"serves": False, "port": None, "pools": []}))
+    assert run("endpoints", "shop").stdout == "no port, router none, revision ab12; nobody is to get requests now\n"

@@ -51,9 +51,7 @@ def call(request, manager):
 
 
 @pytest.mark.parametrize(("method", "args", "verb", "path", "body", "answer"), CALLS, ids=[row[0] for row in CALLS])
-def test_a_changing_call_asks_for_a_revision_where_one_is_given(
-    call, manager, method, args, verb, path, body, answer
-):
+def test_a_changing_call_asks_for_a_revision_where_one_is_given(call, manager, method, args, verb, path, body, answer):
     manager.on(verb, path, Answer(body=answer))
     call(method, *args)
     call(method, *args, if_revision=7)
@@ -89,3 +87,29 @@ def test_what_is_pinned_stopped_and_pruned_is_read(call, manager):
     pruned = call("prune", "shop", keep=3)
     assert (pruned.removed, pruned.freed_bytes) == (("1.0",), 7)
     assert manager.asked("POST", "/shop/prune")[0].body == {"keep": 3}
+
+
+def endpoints(revision, weight=100):
+    target = {"instance": "shop-1-0", "version": "1.0", "host": "", "address": "10.0.0.5", "port": 7, "ready": True}
+    pools = [{"pool": "stable", "version": "1.0", "weight": weight, "health_path": None, "targets": [target]}]
+    return {"deployment": "shop", "revision": revision, "pools": pools, "serves": True, "port": 80, "router": "none"}
+
+
+def test_endpoints_are_read_once_or_after_a_revision(call, manager):
+    manager.on("GET", "/shop/endpoints", Answer(body=endpoints("a1")))
+    found = call("endpoints", "shop")
+    assert (found.revision, found.pools[0].weight, found.pools[0].targets[0].address) == ("a1", 100, "10.0.0.5")
+    call("endpoints", "shop", after="a1")
+    first, second = manager.asked("GET", "/shop/endpoints")
+    assert ("wait" in first.query, second.query["wait"]) == (False, "a1")
+
+
+def test_followed_endpoints_come_with_each_change_and_only_then(manager):
+    answers = [Answer(body=endpoints(revision)) for revision in ("a1", "a1", "b2", "b2", "c3")]
+    manager.on("GET", "/shop/endpoints", *answers)
+    with Longshore(manager.url, "secret") as client:
+        follow = client.follow_endpoints("shop")
+        assert [next(follow).revision for _ in range(3)] == ["a1", "b2", "c3"]
+    assert [asked.query.get("wait") for asked in manager.asked("GET", "/shop/endpoints")] == [
+        None, "a1", "a1", "b2", "b2",
+    ]  # fmt: skip

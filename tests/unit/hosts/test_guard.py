@@ -19,7 +19,8 @@ from longshore.hosts.base import HostUnreachable, ScriptFailed
 from longshore.hosts.guard import Pass
 from longshore.hosts.local import LocalHost
 
-MANAGER = "m0123456789a"
+#: of these tests alone: what is marked as an older manager's is ended wherever it runs
+MANAGER = f"guard{os.getpid()}"
 
 
 @pytest.fixture(autouse=True)
@@ -213,6 +214,19 @@ def test_a_process_that_only_has_the_number_of_one_is_let_alone(
         file.write(f"7 a 1 {bystander.pid} 1 {bystander.pid}\n")
     assert begin(link(epoch=8), ":", children)[1] == "go"
     assert bystander.poll() is None
+
+
+async def test_sessions_of_a_newer_manager_that_is_known_elsewhere_are_let_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await manager(9).run("setsid sleep 60 > /dev/null 2>&1 < /dev/null & echo $! > stray")
+    (pid,) = await written(manager(9), "stray")
+    for name in ("HOME", "XDG_RUNTIME_DIR"):  # as those of another scope on the same machine
+        monkeypatch.setenv(name, str(tmp_path))
+    await manager(8).run(":")
+    assert lives(pid)
+    await manager(10).run(":")
+    assert not lives(pid)
 
 
 async def test_other_managers_have_nothing_to_do_with_it() -> None:

@@ -26,7 +26,8 @@ def context(error: Exception | None, said: Exception | None = None) -> Any:
             raise said
 
     readiness = SimpleNamespace(await_ready=await_ready)
-    world, spec = SimpleNamespace(readiness=readiness), Spec("shop", "1.0", "/a")
+    store = SimpleNamespace(instance=lambda id: None)
+    world, spec = SimpleNamespace(readiness=readiness, store=store), Spec("shop", "1.0", "/a")
     return SimpleNamespace(world=world, spec=spec, advance=lambda: None, say=say)
 
 

@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
+from longshore.drivers.base import Fingerprint
 from longshore.errors import ArtifactNotFound, DependencyUnknown, Issue, SpecInvalid
+from longshore.model import CanaryCheck
 from longshore.rollout.request import Request
 from longshore.rollout.terms import Terms
+from longshore.routers.none import NoneRouter
+from longshore.settings import Environment, Settings
 from support.engine import PORT, Ports
 from support.makers import make_deployment, make_release, make_spec
 from support.shop import Shop
@@ -52,6 +56,16 @@ def without_weights(shop: Shop) -> dict[str, Any]:
     return {"strategy": "rolling"}
 
 
+def own_balancer(strategy: str, **fields: Any) -> Arrange:
+    """The environment's router can do what `none` can."""
+
+    def arrange(shop: Shop) -> dict[str, Any]:
+        shop.router.capabilities = NoneRouter().capabilities  # type: ignore[method-assign]
+        return {"strategy": strategy, **fields}
+
+    return arrange
+
+
 REFUSED: dict[str, tuple[Arrange, str, str]] = {
     "relative artifact": (lambda _: {"artifact_path": "a.tar"}, "artifact_path", "must be an absolute path"),
     "wrong sha": (lambda _: {"artifact_sha256": "0" * 64}, "artifact_sha256", "is not the file you mean"),
@@ -64,7 +78,9 @@ REFUSED: dict[str, tuple[Arrange, str, str]] = {
     "two ports": (lambda _: {"port": 9000}, "port", f"health_check_url says {PORT}"),
     "cycle": (circle, "dependencies", "is a cycle: shop → circle → shop"),
     "surge": (lambda _: {"rolling": {"max_surge": "many"}}, "rolling.max_surge", "must be a count"),
-    "router": (without_weights, "strategy", "needs weights, which the router cannot do"),
+    "router": (without_weights, "strategy", "needs weights, which the router of 'default' (mock) cannot do"),
+    "canary without figures": (own_balancer("canary"), "strategy", "cannot do: give it checks of your own"),
+    "sticky": (own_balancer("rolling", canary={"sticky": True}), "canary.sticky", "cannot keep clients on a version"),
     "shared path": (lambda _: {"shared_paths": ("../up",)}, "shared_paths", "up"),
     "own variable": (lambda _: {"configuration": {"PORT": "1"}}, "configuration.PORT", "set by Longshore"),
 }
@@ -140,6 +156,43 @@ async def test_what_would_surprise_is_a_warning_and_no_refusal(shop: Shop, case:
     assert found.valid, found.issues
     assert [w for w in found.warnings if w.field == field and message in w.message], found.warnings
     assert {w.severity for w in found.warnings} == {"warning"}
+
+
+async def test_a_canary_with_checks_of_its_own_needs_no_figures(shop: Shop) -> None:
+    check = CanaryCheck("errors", http="http://localhost/")
+    arrange = own_balancer("canary", canary={"analysis": {"checks": (check,)}})
+    assert (await shop.lab.service.validate(shop.request("1.0", **arrange(shop)))).valid
+
+
+async def test_requests_that_nobody_can_hold_are_a_warning(shop: Shop) -> None:
+    found = await shop.lab.service.validate(shop.request("1.0", **own_balancer("recreate")(shop)))
+    assert found.valid
+    assert [w.field for w in found.warnings if "cannot hold requests" in w.message] == ["strategy"]
+    silent = await shop.lab.service.validate(
+        shop.request("1.0", **own_balancer("recreate", recreate={"hold": 0.0})(shop))
+    )
+    assert not [w for w in silent.warnings if "hold" in w.message]
+
+
+async def test_a_port_where_the_users_own_balancer_listens_may_be_in_use(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ports, "is_free", lambda *_: False)
+    own = Environment(router="none")
+    monkeypatch.setattr(Settings, "environment", lambda self, name: own)
+    assert (await shop.lab.service.validate(shop.request("1.0"))).valid
+
+
+async def test_endpoints_that_cannot_be_written_are_told_of_before_anything_starts(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Environment(router="none")
+    monkeypatch.setattr(Settings, "environment", lambda self, name: own)
+    shop.router.usable = Fingerprint(False, "there is no directory /etc/x for its files: make it")
+    found = await shop.lab.service.validate(shop.request("1.0"))
+    assert [(issue.field, "there is no directory /etc/x" in issue.message) for issue in found.issues] == [
+        ("environment", True)
+    ]
 
 
 async def test_a_dependency_that_is_unhealthy_now_is_a_warning_and_fails_the_rollout(shop: Shop) -> None:

@@ -10,6 +10,7 @@ from longshore.rollout.steps.copy_release import CopyRelease
 from longshore.rollout.steps.dependencies import CheckDependencies
 from longshore.rollout.steps.health import AwaitReady, HealthCheck
 from longshore.rollout.steps.hooks import RunHooks
+from longshore.rollout.steps.hosts import CheckHosts, PruneHosts, ShipRelease, SwitchHosts
 from longshore.rollout.steps.instances import KeepWarm, RetireInstances, StartInstances, StopInstances
 from longshore.rollout.steps.release import Commit, Prune, SwitchCurrent
 from longshore.rollout.steps.traffic import DrainInstances, ShiftTraffic, VerifyTraffic
@@ -19,9 +20,11 @@ from longshore.rollout.steps.traffic import DrainInstances, ShiftTraffic, Verify
 # once, and that it survives its JSON. Never rename a key: plans stored by older versions name it.
 STEPS: dict[str, type[Step]] = {
     "check_dependencies": CheckDependencies,
+    "check_hosts": CheckHosts,
     "fetch_artifact": FetchArtifact,
     "copy_release": CopyRelease,
     "create_backup": CreateBackup,
+    "ship_release": ShipRelease,
     "run_hooks": RunHooks,
     "start_instances": StartInstances,
     "await_ready": AwaitReady,
@@ -32,8 +35,10 @@ STEPS: dict[str, type[Step]] = {
     "stop_instances": StopInstances,
     "switch_current": SwitchCurrent,
     "health_check": HealthCheck,
+    "switch_hosts": SwitchHosts,
     "commit": Commit,
     "keep_warm": KeepWarm,
     "retire": RetireInstances,
     "prune": Prune,
+    "prune_hosts": PruneHosts,
 }

@@ -13,7 +13,8 @@ from longshore.model import RolloutStatus, Spec
 from longshore.rollout.analysis.judge import Judgement, Verdict
 from longshore.rollout.analysis.panel import Panel
 from longshore.rollout.plan import Context, Step
-from longshore.rollout.steps.hooks import end_commands, run_command, variables_of
+from longshore.rollout.steps.hooks import end_commands, run_command
+from longshore.rollout.steps.variables import variables_of
 from longshore.rollout.tending import keep_serving
 
 #: seconds between two looks at the figures: a bad candidate is found within about that, and reading costs 20-30 ms
@@ -121,6 +122,9 @@ class _Watch:
     def __init__(self, step: WatchCanary, context: Context, promoted: asyncio.Future[None]) -> None:
         self._step, self._context, self.promoted = step, context, promoted
         self._clock, self._say_at, self._say_after = context.world.clock, 0.0, SAY_AFTER_S
+        self._without = step.without_figures
+        if "figures" not in context.world.router_of(context.spec.environment).capabilities():
+            self._without = self._without or "whoever sends the requests here tells no figures"
         variables = {**variables_of(context), "CANARY_WEIGHT": str(step.weight)}
         self._panel = Panel(
             context.spec.canary.analysis,
@@ -131,7 +135,7 @@ class _Watch:
             ),
             watches=step.watches,
             alone=step.weight == 100,
-            without=step.without_figures,
+            without=self._without,
         )
 
     async def begin(self) -> None:
@@ -185,6 +189,6 @@ class _Watch:
 
     async def _read(self) -> None:
         step, router = self._step, self._context.world.router
-        if step.stable is not None and step.candidate is not None and not step.without_figures:
+        if step.stable is not None and step.candidate is not None and not self._without:
             stable = await router.figures(self._context.name, step.stable)
             self._panel.look(stable, await router.figures(self._context.name, step.candidate))

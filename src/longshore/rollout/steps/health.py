@@ -10,7 +10,7 @@ from longshore.errors import HealthCheckFailed
 from longshore.health.readiness import NotReady
 from longshore.model import Spec
 from longshore.rollout.plan import Context, Step
-from longshore.rollout.steps.instances import await_ready
+from longshore.rollout.steps.instances import await_ready, is_absent, is_lost
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class AwaitReady(Step):
         async def one(id: str) -> None:
             nonlocal ready
             await await_ready(context, id, context.spec, successes=self.successes)
+            if is_absent(context, id):
+                return
             if context.spec.health_check.min_ready > 0:
                 await readiness.await_steady(id, context.spec)
             ready += 1
@@ -50,7 +52,7 @@ class AwaitReady(Step):
             if not isinstance(first, NotReady):
                 raise first from first.__cause__  # what is wrong with the store is told as that, not as a group
             raise HealthCheckFailed(str(first), cause=first.cause) from first
-        return f"{len(self.instances)} of {len(self.instances)} instances are ready"
+        return f"{ready} of {len(self.instances)} instances are ready"
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,14 @@ class HealthCheck(Step):
         return "check each instance and the public address under traffic"
 
     async def run(self, context: Context) -> str:
-        readiness = context.world.readiness
-        checks = readiness.whole_checks(context.spec, self.instances)
+        readiness, store = context.world.readiness, context.world.store
+        present = tuple(id for id in self.instances if not is_absent(context, id))
+        checks = readiness.whole_checks(context.spec, present)
         results = await asyncio.gather(*(readiness.await_check(check, context.spec) for check in checks))
-        for problem in await asyncio.gather(*(readiness.ended(id) for id in self.instances)):
-            if problem is not None:
-                raise HealthCheckFailed(f"The check under traffic failed: {problem}", cause=problem)
-        for result in results:
-            if not result.ok:
-                raise HealthCheckFailed(f"The check under traffic failed: {result.message}", cause=result.message)
+        problems = [await readiness.ended(id) for id in present]
+        problems += [None if result.ok else result.message for result in results]
+        if problem := next((problem for problem in problems if problem is not None), None):
+            if any([await is_lost(context, store.instance(id)) for id in present]):
+                return await self.run(context)  # of those that are left
+            raise HealthCheckFailed(f"The check under traffic failed: {problem}", cause=problem)
         return f"{len(results)} check{'s' if len(results) != 1 else ''} passed" if results else "nothing to check"

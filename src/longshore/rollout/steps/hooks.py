@@ -12,9 +12,8 @@ from longshore.errors import HookFailed
 from longshore.model import Spec
 from longshore.proc import HookResult, end_left_over, run_shell
 from longshore.rollout.plan import Context, Step, StepWarning
-
-#: in the environment of every hook and check, and of nothing else: tells what a rollout's commands have started
-ROLLOUT_VARIABLE = "DEPLOYMENT_ROLLOUT_ID"
+from longshore.rollout.steps.far_commands import end_there, run_there
+from longshore.rollout.steps.variables import ROLLOUT_VARIABLE, variables_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,8 @@ class RunHooks(Step):
     commands: tuple[str, ...]
     #: a failing hook is only a warning
     tolerant: bool
+    #: where they run; none: on this machine
+    hosts: tuple[str, ...] = ()
 
     @property
     def undoable(self) -> bool:
@@ -45,23 +46,36 @@ class RunHooks(Step):
         output: list[str] = []
         for number, command in enumerate(self.commands, start=1):
             context.say(f"hook {number} of {len(self.commands)}: {command}")
-            result = await run_command(context, command, purpose=self.phase, timeout_s=context.spec.hook_timeout)
-            context.advance()
-            if result.tail.strip():
-                output.append(result.tail.strip())
-            if result.timed_out or result.exit_code != 0:
-                message = f"{self.phase} hook {number} ({command}) {_ending(result, context.spec)}"
-                cause = result.tail.strip() or "it printed nothing"
-                if self.tolerant:
-                    raise StepWarning(f"{message}: {cause}")
-                raise HookFailed(message, cause=cause)
+            for where, result in await self._run(context, command, number):
+                context.advance()
+                if result.tail.strip():
+                    output.append(f"{where}: {result.tail.strip()}" if where else result.tail.strip())
+                if result.timed_out or result.exit_code != 0:
+                    at = f" on {where}" if where else ""
+                    message = f"{self.phase} hook {number} ({command}){at} {_ending(result, context.spec)}"
+                    cause = result.tail.strip() or "it printed nothing"
+                    if self.tolerant:
+                        raise StepWarning(f"{message}: {cause}")
+                    raise HookFailed(message, cause=cause)
         if not self.commands:
             return self.describe()
         said = "\n".join(output)
         return f"{len(self.commands)} hook{'s' if len(self.commands) != 1 else ''} ran" + (f":\n{said}" if said else "")
 
     async def undo(self, context: Context) -> str:
-        return await end_commands(context)
+        if not self.hosts:
+            return await end_commands(context)
+        return await end_there(context, self.hosts)
+
+    async def _run(self, context: Context, command: str, number: int) -> list[tuple[str, HookResult]]:
+        """One of them, where it is to run: the names of those hosts ("": this machine) with how it ended there."""
+        timeout_s = context.spec.hook_timeout
+        if not self.hosts:
+            return [("", await run_command(context, command, purpose=self.phase, timeout_s=timeout_s))]
+        present = [name for name in self.hosts if name not in context.absence.hosts]
+        if context.spec.hooks_on == "once":
+            present = present[:1]
+        return await run_there(context, present, command, number, self.phase, timeout_s)
 
 
 async def run_command(
@@ -98,21 +112,6 @@ async def end_commands(context: Context) -> str:
     if left:
         return f"warning: pid {', '.join(str(pid) for pid in left)}, started by a command, could not be ended"
     return f"ended {ended} process{'es' if ended != 1 else ''} of an interrupted command" if ended else ""
-
-
-def variables_of(context: Context) -> dict[str, str]:
-    """What a user's command is told of the rollout that it runs in."""
-    rollout, spec = context.rollout, context.spec
-    release = context.world.store.release(context.name, rollout.version)
-    return {
-        "DEPLOYMENT_NAME": context.name,
-        "DEPLOYMENT_VERSION": rollout.version,
-        "DEPLOYMENT_PREVIOUS_VERSION": rollout.previous_version or "",
-        "DEPLOYMENT_ENVIRONMENT": spec.environment,
-        "DEPLOYMENT_STRATEGY": rollout.strategy,
-        "DEPLOYMENT_RELEASE_DIR": release.path if release else spec.working_directory,
-        ROLLOUT_VARIABLE: rollout.id,
-    }
 
 
 def _ending(result: HookResult, spec: Spec) -> str:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
-from longshore.concurrency import all_of
 from longshore.drivers.base import DriverError, Stopped
 from longshore.durations import format_duration
 from longshore.errors import RolloutFailed
 from longshore.health.readiness import NotReady, PortTaken
-from longshore.model import Spec
+from longshore.hosts.base import HERE, HostUnreachable
+from longshore.hosts.losing import expect_there, unless_lost
+from longshore.model import Instance, Spec
+from longshore.rollout.draining import drained
 from longshore.rollout.plan import Context, Step
+
+T = TypeVar("T")
 
 #: so many times an instance is started again because of who has its port: each is a coincidence of milliseconds
 OTHER_PORTS = 2
@@ -22,29 +26,73 @@ OTHER_PORTS = 2
 
 async def drain(context: Context, ids: tuple[str, ...]) -> str:
     """Wait, up to drain_timeout, until these instances, which get no traffic any more, have no connection left."""
-    world, bound = context.world, context.spec.drain_timeout
-    # Our own probes are connections too: they would keep the drain waiting.
-    world.fleet.mute(ids)
-    targets = world.fleet.targets(ids)
-    left = await world.router.drained(targets, bound) if targets else frozenset()
-    if not left:
+    bound = context.spec.drain_timeout
+    found = await drained(context.world, context.name, context.spec.environment, ids, bound)
+    for warning in found.warnings:
+        context.say(f"warning: {warning}")
+    if not found.left:
         return "no connections left"
-    return f"after {format_duration(bound)} {len(left)} of {len(targets)} still have connections, which are cut"
+    return f"after {format_duration(bound)} {len(found.left)} of {found.total} still have connections, which are cut"
 
 
 async def await_ready(context: Context, id: str, spec: Spec | None = None, *, successes: int | None = None) -> None:
-    """As Readiness.await_ready(); an instance whose port was taken between its lease and its start gets another one."""
+    """As Readiness.await_ready(); an instance whose port was taken between its lease and its start gets another one.
+
+    Not waited for is one whose host is out of reach, or comes to be: that is passed over, or fails the rollout.
+    """
+    world = context.world
+    instance = world.store.instance(id)
+    if is_absent(context, id):
+        return
     for turn in itertools.count():
         try:
-            await context.world.readiness.await_ready(id, spec, successes=successes)
+            waiting = world.readiness.await_ready(id, spec, successes=successes)
+            if instance is None or instance.host == HERE:
+                await waiting
+            else:
+                await unless_lost(world.host(context.spec.environment, instance.host), waiting)
             return
-        except PortTaken as error:
-            if turn == OTHER_PORTS:
+        except HostUnreachable as error:
+            context.say(context.absence.pass_over(error))
+            return
+        except NotReady as error:
+            if await is_lost(context, instance):
+                return
+            if not isinstance(error, PortTaken) or turn == OTHER_PORTS:
                 raise
             context.say(f"warning: {error} It is started again on another port.")
         await context.world.fleet.stop(id, context.spec.stop_timeout)
         await context.world.fleet.start_again(id)
         context.advance()
+
+
+def is_absent(context: Context, id: str) -> bool:
+    """Whether it is on a host that the rollout goes on without."""
+    instance = context.world.store.instance(id)
+    return instance is not None and instance.host in context.absence.hosts
+
+
+async def is_lost(context: Context, instance: Instance | None) -> bool:
+    """Whether what went wrong with an instance is that its host is gone: that is passed over, or fails the rollout."""
+    if instance is None or instance.host == HERE:
+        return False
+    try:
+        await expect_there(context.world.host(context.spec.environment, instance.host))
+    except HostUnreachable as error:
+        context.say(context.absence.pass_over(error))
+        return True
+    return False
+
+
+async def where_reached(context: Context, *work: Coroutine[Any, Any, T]) -> list[T]:
+    """As all_of(), but for what is on hosts out of reach: that is passed over, or fails the rollout."""
+    outcomes = await asyncio.gather(*work, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, HostUnreachable):
+            context.say(context.absence.pass_over(outcome))
+        elif isinstance(outcome, BaseException):
+            raise outcome
+    return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
 
 
 def patience(spec: Spec) -> float:
@@ -72,31 +120,39 @@ class StartInstances(Step):
     version: str
     #: (id, slot)
     instances: tuple[tuple[str, int], ...]
+    #: the host of each; none: all on this machine
+    hosts: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        return f"start {counted(tuple(i for i, _ in self.instances))} of {self.version}"
+        where = f" on {', '.join(dict.fromkeys(self.hosts))}" if self.hosts else ""
+        return f"start {counted(tuple(i for i, _ in self.instances))} of {self.version}{where}"
 
     def bound(self, spec: Spec) -> float | None:
         return patience(spec)
 
     async def run(self, context: Context) -> str:
-        fleet = context.world.fleet
+        fleet, hosts = context.world.fleet, self.hosts or (HERE,) * len(self.instances)
+        placed = zip(self.instances, hosts, strict=True)
         started = await asyncio.gather(
-            *(fleet.start(context.spec, id, slot) for id, slot in self.instances), return_exceptions=True
+            *(fleet.start(context.spec, id, slot, host) for (id, slot), host in placed), return_exceptions=True
         )
         for outcome in started:
-            if isinstance(outcome, DriverError):
+            if isinstance(outcome, HostUnreachable):
+                context.say(context.absence.pass_over(outcome))
+            elif isinstance(outcome, DriverError):
                 message = f"An instance of {self.version} could not be started: {outcome}"
                 raise RolloutFailed(message, cause=str(outcome))
-            if isinstance(outcome, BaseException):
+            elif isinstance(outcome, BaseException):
                 raise outcome
-        return f"started {counted(tuple(i for i, _ in self.instances))}"
+        missing = sum(isinstance(outcome, HostUnreachable) for outcome in started)
+        done = f"started {counted(tuple(i for i, _ in self.instances))}"
+        return f"{done}, but for {missing} on hosts out of reach" if missing else done
 
     async def undo(self, context: Context) -> str:
         fleet, ids = context.world.fleet, tuple(id for id, _ in self.instances)
         # The traffic has been taken back by now, but what they were sent meanwhile has to end first.
         await drain(context, ids)
-        stopped = await all_of(*(fleet.retire(id, context.spec.stop_timeout) for id in ids))
+        stopped = await where_reached(context, *(fleet.retire(id, context.spec.stop_timeout) for id in ids))
         return f"stopped {counted(ids)} of {self.version}{killed(stopped, context)}"
 
 
@@ -115,13 +171,15 @@ class StopInstances(Step):
 
     async def run(self, context: Context) -> str:
         fleet = context.world.fleet
-        stopped = await all_of(*(fleet.stop(id, context.spec.stop_timeout) for id in self.instances))
+        stopped = await where_reached(
+            context, *(fleet.stop(id, context.spec.stop_timeout) for id in self.instances)
+        )
         return f"stopped {counted(self.instances)}{killed(stopped, context)}"
 
     async def undo(self, context: Context) -> str:
         # All of them, whatever their rows say: one may have been stopped without that having been written down.
         fleet = context.world.fleet
-        await all_of(*(fleet.start_again(id) for id in self.instances))
+        await where_reached(context, *(fleet.start_again(id) for id in self.instances))
         late = [
             outcome
             for outcome in await asyncio.gather(
@@ -176,5 +234,7 @@ class RetireInstances(Step):
 
     async def run(self, context: Context) -> str:
         fleet = context.world.fleet
-        stopped = await all_of(*(fleet.retire(id, context.spec.stop_timeout) for id in self.instances))
+        stopped = await where_reached(
+            context, *(fleet.retire(id, context.spec.stop_timeout) for id in self.instances)
+        )
         return f"retired {counted(self.instances)}{killed(stopped, context)}"

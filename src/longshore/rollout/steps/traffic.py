@@ -7,13 +7,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
-from longshore.concurrency import all_of
 from longshore.durations import format_duration
 from longshore.errors import RolloutFailed
 from longshore.model import Routing, Spec
 from longshore.rollout.plan import Context, Step
-from longshore.rollout.steps.instances import drain
-from longshore.routers.base import RouterError
+from longshore.rollout.steps.instances import drain, where_reached
+from longshore.routers.base import RouterError, Traffic
 
 #: what is to get its traffic back and ends again is started this often without waiting for the router, after so many
 #: seconds each time; then the router has its time
@@ -84,7 +83,7 @@ async def revive(context: Context, routing: Routing | None) -> None:
     """What is to get traffic again runs: one may have died meanwhile, and nobody else may act while a rollout runs."""
     world = context.world
     ids = [id for id in instances_of(routing) if world.store.instance(id) is not None]
-    await all_of(*(world.fleet.start_again(id) for id in ids))
+    await where_reached(context, *(world.fleet.start_again(id) for id in ids))
 
 
 @dataclass(frozen=True)
@@ -133,10 +132,17 @@ class VerifyTraffic(Step):
 
     async def run(self, context: Context) -> str:
         world, until = context.world, context.world.clock.monotonic() + VERIFY_S
+        told: Traffic | None = None
         while True:
-            served = await world.router.verify(context.name, world.fleet.traffic(self.routing))
+            traffic = world.fleet.traffic(self.routing)
+            served = await world.router.verify(context.name, traffic)
             if served:
                 return f"the router serves: {summary(self.routing)}"
+            if served is False and traffic != told and world.is_far(context.spec.environment):
+                # A host may be gone, or back, since the router was told.
+                told = traffic
+                await route(context, self.routing)
+                continue
             if world.clock.monotonic() >= until:
                 break
             await world.clock.sleep(VERIFY_PAUSE_S)

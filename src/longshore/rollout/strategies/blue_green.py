@@ -21,7 +21,7 @@ NEEDS: frozenset[str] = frozenset({"weights"})
 def plan(view: View, spec: Spec) -> list[Step]:
     blue = parts.ids(view.serving)
     green = parts.ids(view.warm) or parts.new_ids(view, spec)
-    steps: list[Step] = [AwaitReady(green, successes=1)] if view.warm else parts.start(spec.version, green)
+    steps: list[Step] = [AwaitReady(green, successes=1)] if view.warm else parts.start(view, spec, green)
     keep = bool(blue) and spec.blue_green.keep_old > 0
 
     switched = alone = after = parts.settled(view, spec, green)

@@ -28,7 +28,7 @@ def plan(view: View, spec: Spec) -> list[Step]:
     steps, routing, up = list[Step](), view.routing, 0
     for index, stage in enumerate(weights):
         wanted = max(up, _needed(spec.replicas, stage.weight, first=index == 0 and watched))
-        steps += parts.start(spec.version, new[up:wanted], first_slot=up)
+        steps += parts.start(view, spec, new[up:wanted], first_slot=up)
         up = wanted
         settled = parts.settled(view, spec, new[:up])
         if settled is not None:

@@ -8,6 +8,7 @@ from longshore.rollout.steps.health import AwaitReady
 from longshore.rollout.steps.instances import RetireInstances, StartInstances, StopInstances
 from longshore.rollout.steps.release import Commit
 from longshore.rollout.steps.traffic import DrainInstances, ShiftTraffic, VerifyTraffic
+from longshore.rollout.strategies.placing import host_of
 
 Ids = tuple[str, ...]
 
@@ -31,12 +32,17 @@ def stable_pool(view: View) -> Pool | None:
     return pool if pool is not None and pool.instances else None
 
 
-def start(version: str, instances: Ids, *, first_slot: int = 0) -> list[Step]:
-    """Start them all at once, then wait until all are ready."""
+def start(view: View, spec: Spec, instances: Ids, *, first_slot: int = 0) -> list[Step]:
+    """Start them all at once, each on its host, then wait until all are ready."""
+    return start_numbered(view, spec, tuple((id, first_slot + offset) for offset, id in enumerate(instances)))
+
+
+def start_numbered(view: View, spec: Spec, instances: tuple[tuple[str, int], ...]) -> list[Step]:
+    """As start(), of (id, slot)."""
     if not instances:
         return []
-    numbered = tuple((id, first_slot + offset) for offset, id in enumerate(instances))
-    return [StartInstances(version, numbered), AwaitReady(instances)]
+    hosts = tuple(host_of(view, slot) for _, slot in instances) if view.is_far else ()
+    return [StartInstances(spec.version, instances, hosts), AwaitReady(tuple(id for id, _ in instances))]
 
 
 def shift(view: View, before: Routing | None, after: Routing | None, *, name: str = "") -> list[Step]:

@@ -11,7 +11,8 @@ from longshore.rollout.steps.instances import RetireInstances
 from longshore.rollout.strategies import parts
 
 NAME = "recreate"
-NEEDS: frozenset[str] = frozenset({"hold"})
+#: a router that cannot hold requests refuses them meanwhile: validation warns of that
+NEEDS: frozenset[str] = frozenset()
 
 
 def plan(view: View, spec: Spec) -> list[Step]:
@@ -24,7 +25,7 @@ def plan(view: View, spec: Spec) -> list[Step]:
             held = Routing(view.routing.port, parts.new_pool(view, spec, ()), hold=spec.recreate.hold)
         steps += parts.shift(view, view.routing, held, name="hold_requests" if held else "stop_traffic")
     steps += parts.drain_and_stop(view, old)
-    steps += parts.start(spec.version, new)
+    steps += parts.start(view, spec, new)
     steps += parts.shift(view, held, settled)
     steps.append(parts.commit(view, spec, new))
     return [*steps, RetireInstances(old)] if old else steps

@@ -1,6 +1,8 @@
 """rolling: new instances replace old ones a few at a time, in bounds that hold at every moment.
 
 (start some → wait until ready → shift to them → drain, stop as many old) × n → COMMIT → forget old
+
+Across hosts some of them at a time (`serial`); units of the user's own are stopped before they are started again.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from longshore.model import Pool, Routing, Spec
 from longshore.rollout.plan import Step, View
 from longshore.rollout.steps.instances import RetireInstances
 from longshore.rollout.strategies import parts
+from longshore.rollout.strategies.placing import in_batches
 
 NAME = "rolling"
 NEEDS: frozenset[str] = frozenset({"weights"})
@@ -61,30 +64,75 @@ def _count(value: int | str, desired: int, field: str) -> float:
 
 
 def plan(view: View, spec: Spec) -> list[Step]:
-    old, new = list(parts.ids(view.serving)), parts.new_ids(view, spec)
+    old, new = parts.ids(view.serving), parts.new_ids(view, spec)
     limit = bounds(spec.replicas, spec.rolling.max_surge, spec.rolling.max_unavailable)
-    routing, steps = view.routing, list[Step]()
-    gone: list[str] = []
-    up = 0
-    while up < len(new) or old:
-        batch = new[up : up + max(0, limit.most - len(old) - up)]
-        steps += parts.start(spec.version, batch, first_slot=up)
-        up += len(batch)
-        # With all the new ones up, all the old may go; before that, as many as the promise leaves: none while a rollout
-        # that scales up has not reached it. It always moves on, for with `most` of them there is one to spare.
-        spare = len(old) if up == len(new) else max(0, min(len(old), up + len(old) - limit.fewest))
-        leaving, old = tuple(old[:spare]), old[spare:]
-        after = _shared(view, spec, tuple(old), new[:up]) if view.routed else None
-        steps += parts.shift(view, routing, after)
-        routing = after
-        steps += parts.drain_and_stop(view, leaving)
-        gone += leaving
-        if not batch and not leaving:
-            raise AssertionError(f"a rolling plan that cannot move: {limit}, {up} new up, {len(old)} old left")
-    steps.append(parts.commit(view, spec, new))
-    if gone:
-        steps.append(RetireInstances(tuple(gone)))
-    return steps
+    course = _Course(view, spec, list(old))
+    if spec.systemd.unit == "existing":
+        # Old and new are the same unit: it is the hosts that are taken a few at a time, as many as may be missing.
+        for arriving, leaving in in_batches(view, spec, spec.rolling.serial or max(1, spec.replicas - limit.fewest)):
+            course.leave(leaving)
+            course.arrive(arriving)
+            course.shift()
+    else:
+        staying: tuple[str, ...] = ()
+        for arriving, leaving in in_batches(view, spec, spec.rolling.serial):
+            staying = course.replace(arriving, (*staying, *leaving), limit)
+    steps = [*course.steps, parts.commit(view, spec, new)]
+    return [*steps, RetireInstances(old)] if old else steps
+
+
+class _Course:
+    """The steps so far, and what they lead to."""
+
+    def __init__(self, view: View, spec: Spec, old: list[str]) -> None:
+        self._view, self._spec, self._old = view, spec, old
+        self._up: list[str] = []
+        self._routing = view.routing
+        self.steps: list[Step] = []
+
+    def arrive(self, instances: tuple[tuple[str, int], ...]) -> None:
+        self.steps += parts.start_numbered(self._view, self._spec, instances)
+        self._up += [id for id, _ in instances]
+
+    def leave(self, instances: tuple[str, ...]) -> None:
+        """They get no requests any more, and end."""
+        self._old = [id for id in self._old if id not in instances]
+        self.shift()
+        self.steps += parts.drain_and_stop(self._view, instances)
+
+    def shift(self) -> None:
+        """The requests go to what is up."""
+        if self._view.routed:
+            up = sorted(self._up, key=lambda id: int(id.rpartition("-")[2]))
+            after = _shared(self._view, self._spec, tuple(self._old), tuple(up))
+        else:
+            after = None
+        self.steps += parts.shift(self._view, self._routing, after)
+        self._routing = after
+
+    def replace(
+        self, arriving: tuple[tuple[str, int], ...], leaving: tuple[str, ...], limit: Bounds
+    ) -> tuple[str, ...]:
+        """Some hosts' instances, within the bounds of the whole. Returns those that cannot leave yet: a rollout that
+        scales up needs the instances of further hosts first."""
+        while True:
+            leaving = tuple(id for id in leaving if id in self._old)
+            if not arriving and not leaving:
+                return ()
+            room = max(0, limit.most - len(self._old) - len(self._up))
+            batch, arriving = arriving[:room], arriving[room:]
+            self.arrive(batch)
+            # With all the new ones up, all the old may go; before that, as many as the promise leaves: none while a
+            # rollout that scales up has not reached it. It always moves on, for with `most` of them there is one to
+            # spare, if not on these hosts (a rollout that scales down) then on the last.
+            done = len(self._up) == self._spec.replicas
+            spare = len(self._old) if done else max(0, len(self._up) + len(self._old) - limit.fewest)
+            going = leaving[:spare] or (() if batch else tuple(self._old[-spare:] if spare else ()))
+            if not batch and not going:
+                if arriving or done:
+                    raise AssertionError(f"a rolling plan that cannot move: {limit}, {self._up} up, {self._old} left")
+                return leaving
+            self.leave(going)
 
 
 def _shared(view: View, spec: Spec, old: tuple[str, ...], new: tuple[str, ...]) -> Routing | None:

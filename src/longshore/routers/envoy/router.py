@@ -155,7 +155,7 @@ class EnvoyRouter:
                 return None if self._keeper.wanted else False
             return held and all(served) and not differs
 
-    async def drained(self, targets: tuple[Target, ...], bound_s: float) -> frozenset[Target]:
+    async def drained(self, name: str, targets: tuple[Target, ...], bound_s: float) -> frozenset[Target]:
         return await drained(targets, bound_s, self._clock)
 
     async def figures(self, name: str, pool: str) -> Figures | None:

@@ -1,4 +1,4 @@
-"""What is read from Envoy, the kernel and the file system."""
+"""What is read from Envoy and the file system."""
 
 from __future__ import annotations
 
@@ -7,47 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from longshore.routers.base import RouterError, Target
-from longshore.routers.envoy.drain import connected
+from longshore.routers.base import RouterError
 from longshore.routers.envoy.figures import parse_figures
 from longshore.routers.envoy.locate import check_inotify, envoy_binary
 from longshore.routers.envoy.process import private_directory
 from longshore.routers.envoy.socket_path import LONGEST, socket_path
-
-TCP = """\
-  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:4E21 0100007F:C001 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0 20 4 30 10 -1
-   1: 0100007F:4E22 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 2 1 0 100 0 0 10 0
-   2: 0100007F:4E23 0100007F:C003 06 00000000:00000000 00:00000000 00000000     0        0 0 3 0
-   3: 0A00000A:C004 0B00000A:4E24 01 00000000:00000000 00:00000000 00000000     0        0 3 1 0 20 4 30 10 -1
-"""
-TCP6 = """\
-  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when
-   0: 00000000000000000000000001000000:4E25 00000000000000000000000001000000:C005 01 00000000:00000000 00:00000000
-"""
-
-
-@pytest.fixture
-def proc(tmp_path: Path) -> Path:
-    (tmp_path / "net").mkdir()
-    (tmp_path / "net/tcp").write_text(TCP)
-    (tmp_path / "net/tcp6").write_text(TCP6)
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("target", "expected"),
-    [
-        (Target("127.0.0.1", 0x4E21), True),
-        (Target("127.0.0.1", 0x4E22), False),  # listens
-        (Target("127.0.0.1", 0x4E23), False),  # TIME_WAIT
-        (Target("10.0.0.11", 0x4E24), True),  # elsewhere: by the remote address
-        (Target("10.0.0.12", 0x4E24), False),
-        (Target("::1", 0x4E25), True),
-    ],
-)
-def test_only_established_connections_keep_a_target_busy(proc: Path, target: Target, expected: bool) -> None:
-    assert (target in connected([target], proc)) is expected
 
 
 def test_counters_that_were_never_counted_are_zero() -> None:

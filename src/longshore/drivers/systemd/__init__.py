@@ -1,0 +1,1 @@
+"""Driver `systemd`: instances as units, here and on other hosts."""

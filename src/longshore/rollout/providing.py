@@ -1,0 +1,64 @@
+"""Having on each host what is to be there: for rollouts, and for hosts that were out of reach when one went by."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from longshore.files.far import FarDirectory, Stock
+from longshore.hosts.base import Host
+from longshore.model import Deployment, ReleaseState, Spec
+from longshore.rollout.world import World
+
+
+async def provide(world: World, spec: Spec, host: str) -> None:
+    """The release that an instance is to run from stands on its host. Raises DriverError, FilesError."""
+    if not world.is_far(spec.environment):
+        return
+    directory = far_directory(world, spec, host)
+    await directory.claim(world.claim_of(spec.name))
+    await directory.ship(Stock(world.files_of(spec)), spec.version, spec.shared_paths, world.user_of(spec) or "")
+
+
+async def catch_up(world: World, deployment: Deployment, host: str) -> bool:
+    """What is committed stands on the host, `current` names it, and nothing else is kept there than here.
+
+    Returns whether anything was to be done. Raises DriverError, FilesError.
+    """
+    version = deployment.current_version
+    release = world.store.release(deployment.name, version) if version is not None else None
+    if release is None:
+        return False
+    directory = far_directory(world, release.spec, host)
+    changed = False
+    if version not in await directory.versions():
+        await provide(world, release.spec, host)
+        changed = True
+    if await directory.current() != version:
+        await directory.set_current(version)
+        changed = True
+    return bool(await prune_there(world, deployment.name, directory)) or changed
+
+
+async def prune_there(world: World, name: str, directory: FarDirectory) -> tuple[str, ...]:
+    """Remove from a host the releases that are not kept here, and what was left half made; what was removed."""
+    await directory.sweep()
+    kept = {release.version for release in world.store.releases(name) if release.state is not ReleaseState.pruned}
+    gone = tuple(version for version in await directory.versions() if version not in kept)
+    for version in gone:
+        await directory.remove_release(version)
+    return gone
+
+
+async def remove_there(world: World, deployment: Deployment, *, files: bool) -> None:
+    """Nothing of it stays on any host, but its shared files; files False: all files stay. Raises HostUnreachable."""
+    claim = world.claim_of(deployment.name)
+    for place in world.hosts_of(deployment.environment).values():
+        directory = world.far_directory(cast(Host, place), deployment.working_directory)
+        if await directory.holder() == claim:
+            if files:
+                await directory.remove_all()
+            await directory.disclaim(claim)
+
+
+def far_directory(world: World, spec: Spec, host: str) -> FarDirectory:
+    return world.far_directory(world.host(spec.environment, host), spec.working_directory)

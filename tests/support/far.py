@@ -1,0 +1,123 @@
+"""Hosts in memory, and working directories on them: reachable or not as a test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from longshore.drivers.mock import MockWorld
+from longshore.files.far import Shipped, Standing, Stock
+from longshore.hosts.base import HostUnreachable
+
+
+@dataclass
+class FakeHost:
+    """world.lost says whether it is there."""
+
+    name: str
+    address: str
+    world: MockWorld
+    labels: Mapping[str, str] = field(default_factory=dict)
+    listen: str = "0.0.0.0"
+    #: path → what stands there
+    places: dict[str, Place] = field(default_factory=dict)
+    _watchers: list[Callable[[Any], None]] = field(default_factory=list)
+
+    @property
+    def reachable(self) -> bool:
+        return self.name not in self.world.lost
+
+    async def connect(self) -> None:
+        self.expect()
+
+    async def run(self, script: str, *_: str, **__: Any) -> None:
+        self.expect()
+
+    def expect(self) -> None:
+        if not self.reachable:
+            raise HostUnreachable(self.name, f"Host {self.name} does not answer.")
+
+    def watch(self, changed: Callable[[Any], None]) -> Callable[[], None]:
+        self._watchers.append(changed)
+        return lambda: self._watchers.remove(changed)
+
+    def lose(self) -> None:
+        """The network to it is gone; what runs there runs on."""
+        self.world.lost.add(self.name)
+        self._tell()
+
+    def come_back(self) -> None:
+        self.world.lost.discard(self.name)
+        self._tell()
+
+    def crash(self) -> None:
+        """It is gone with all that ran on it."""
+        for id in self.world.running_on(self.name):
+            self.world.kill(id)
+        self.lose()
+
+    def _tell(self) -> None:
+        for changed in list(self._watchers):
+            changed(self)
+
+
+@dataclass
+class Place:
+    """A working directory on a host."""
+
+    releases: set[str] = field(default_factory=set)
+    current: str | None = None
+    owner: str | None = None
+
+
+class FakeFarDirectory:
+    """What rollouts use of a FarDirectory."""
+
+    def __init__(self, host: FakeHost, path: str) -> None:
+        self.host, self.path = host, path
+
+    @property
+    def _place(self) -> Place:
+        self.host.expect()
+        return self.host.places.setdefault(self.path, Place())
+
+    async def claim(self, owner: str) -> None:
+        assert self._place.owner in (None, owner)
+        self._place.owner = owner
+
+    async def holder(self) -> str | None:
+        return self._place.owner
+
+    async def disclaim(self, owner: str) -> None:
+        if self._place.owner == owner:
+            self._place.owner = None
+
+    async def check(self) -> Standing:
+        return Standing(holder=self._place.owner, free_bytes=10**12)
+
+    async def ship(self, stock: Stock, version: str, *_: Any) -> Shipped:
+        assert stock.local.release(version) is not None, f"{version} is not here to be shipped"
+        kept = version in self._place.releases
+        self._place.releases.add(version)
+        return Shipped(0 if kept else 1, 1)
+
+    async def current(self) -> str | None:
+        return self._place.current
+
+    async def set_current(self, version: str | None) -> None:
+        assert version is None or version in self._place.releases
+        self._place.current = version
+
+    async def versions(self) -> tuple[str, ...]:
+        return tuple(sorted(self._place.releases))
+
+    async def remove_release(self, version: str) -> None:
+        self._place.releases.discard(version)
+
+    async def remove_all(self) -> None:
+        self._place.releases.clear()
+        self._place.current = None
+
+    async def sweep(self) -> None:
+        self.host.expect()
