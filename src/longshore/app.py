@@ -11,12 +11,11 @@ import os
 import pwd
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 import uvloop
 from fastapi import FastAPI
@@ -28,13 +27,14 @@ from longshore.api import server as api_server
 from longshore.api.app import create_app
 from longshore.api.settings import ApiSettings, RateLimits
 from longshore.api.wire_request import parse_request
+from longshore.app_router import build_router
 from longshore.bus import Bus
 from longshore.clock import SystemClock
 from longshore.concurrency import beside
 from longshore.data_dir import admin_token, announced, locked
 from longshore.fence import EpochFence, Fence
 from longshore.files import WorkingDirectory
-from longshore.fleet import Fleet, base_environment
+from longshore.fleet import Fleet
 from longshore.health import probes
 from longshore.health.board import Board
 from longshore.health.log_times import keep_log_times
@@ -50,11 +50,9 @@ from longshore.rollout.providing import provide
 from longshore.rollout.runner import Runner
 from longshore.rollout.service import Service
 from longshore.rollout.world import World
-from longshore.routers import ROUTERS, RouterOptions
 from longshore.routers.base import Router, RouterError, Traffic
 from longshore.routers.by_environment import RouterByEnvironment
-from longshore.routers.endpoints.files import Published
-from longshore.settings import Endpoints, Environment, Settings, SettingsError
+from longshore.settings import Settings, SettingsError
 from longshore.store import Store
 from longshore.store.backup import Backups
 from longshore.store.sqlite import DATABASE, Damaged, SchemaTooNew, WriteHook
@@ -151,7 +149,7 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
         machines = Machines(settings, store.manager_id, store.db.epoch, fence)
         driver_of = machines.driver_of
         with _said("The router cannot be used"):
-            router = _router(settings, store, fence)
+            router = build_router(settings, store, fence)
 
         world = _world(settings, store, clock, bus, board, router, machines, fence)
         runner = Runner(world, settings)
@@ -281,54 +279,6 @@ def _world(
     )
     fleet.provide = partial(provide, world)
     return world
-
-
-def _router(settings: Settings, store: Store, fence: Fence) -> RouterByEnvironment:
-    """One Envoy for all environments that use it; for the others one each, as each has a balancer of its own."""
-
-    def on_event(environments: Callable[[str], bool], type: str, message: str) -> None:
-        level = {"warning": logging.WARNING, "error": logging.ERROR}.get(type, logging.INFO)
-        log.log(level, "router: %s", message)
-        for deployment in store.deployments():
-            if deployment.routing is not None and environments(deployment.environment):
-                store.add_event(deployment.name, type, message, source="router")
-
-    def environment_of(name: str) -> str | None:
-        deployment = store.deployment(name)
-        return deployment.environment if deployment is not None else None
-
-    own = {name: each for name, each in settings.environments.items() if each.router == "none"}
-    envoy = RouterOptions(
-        directory=settings.data_dir / "envoy",
-        on_event=partial(on_event, lambda environment: environment not in own),
-        envoy_path=settings.router.envoy_path,
-        concurrency=settings.router.concurrency,
-        listen_host=settings.router.listen_host,
-        fence=fence,
-    )
-    none = {
-        name: RouterOptions(
-            directory=settings.data_dir / "endpoints" / quote(name, safe=""),
-            on_event=partial(on_event, name.__eq__),
-            endpoints=_published(each),
-            settle_s=(each.endpoints or Endpoints()).settle_s,
-            fence=fence,
-        )
-        for name, each in own.items()
-    }
-    return RouterByEnvironment(
-        {name: ROUTERS["none"](options) for name, options in none.items()},
-        ROUTERS["envoy"](envoy),
-        environment_of,
-        partial(on_event, lambda environment: True),
-    )
-
-
-def _published(environment: Environment) -> Published | None:
-    endpoints = environment.endpoints
-    if endpoints is None or not endpoints.file:
-        return None
-    return Published(endpoints.file, endpoints.format, endpoints.reload, endpoints.timeout_s, base_environment())
 
 
 async def _restore_traffic(world: World, router: Router) -> None:

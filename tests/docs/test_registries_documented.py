@@ -33,7 +33,8 @@ from longshore.rollout.analysis.judge import CHARGES
 from longshore.rollout.steps import STEPS, far_commands, hooks, variables
 from longshore.rollout.strategies import STRATEGIES
 from longshore.routers import ROUTERS
-from longshore.settings import Environment, Settings
+from longshore.routers.endpoints import FORMATS as ENDPOINT_FORMATS
+from longshore.settings import Endpoints, Environment, Settings
 from longshore.store.sqlite import SchemaTooNew
 from longshore.webhooks.events import EVENTS
 from longshore.webhooks.formats import FORMATS
@@ -45,7 +46,7 @@ TOLD_IN_WORDS = {
     "data_dir", "router.envoy_path", "environments.NAME.user", "environments.NAME.defaults", "environments.NAME.freeze",
     "environments.NAME.apps",
     "environments.NAME.hosts", "environments.NAME.ssh.known_hosts", "environments.NAME.ssh.key",
-    "environments.NAME.endpoints",
+    "environments.NAME.endpoints", "environments.NAME.endpoints.file", "environments.NAME.endpoints.reload",
     "webhooks.name", "webhooks.url", "webhooks.events", "webhooks.environments", "webhooks.secret",
     "webhooks.secret_file",
 }  # fmt: skip
@@ -63,6 +64,8 @@ def settings_of(model: type[BaseModel], prefix: str = "") -> dict[str, object]:
         annotation = field.annotation
         if isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, BaseModel):
             found |= settings_of(annotation, f"{prefix}{name}.")
+        elif prefix + name == "environments.NAME.endpoints":
+            found |= {prefix + name: None, **settings_of(Endpoints, f"{prefix}{name}.")}
         elif prefix + name == "environments":
             found |= settings_of(Environment, "environments.NAME.")
         elif name == "webhooks":
@@ -189,10 +192,11 @@ def test_every_key_of_the_health_check_has_a_row_with_its_default(name):
         ("docs/guide/running-apps.md", "Driver `{}`", DRIVERS),
         ("docs/guide/running-apps.md", "Check `{}`", PROBES),
         ("docs/guide/traffic.md", "{}", ROUTERS),
+        ("docs/guide/traffic.md", "{}", ENDPOINT_FORMATS),
         ("docs/guide/artifacts.md", "{}", ARTIFACTS),
         ("docs/guide/webhooks.md", "Format `{}`", FORMATS),
     ],
-    ids=["drivers", "probes", "routers", "artifacts", "formats of webhooks"],
+    ids=["drivers", "probes", "routers", "formats of endpoints", "artifacts", "formats of webhooks"],
 )
 def test_every_key_of_a_registry_has_a_section(document, heading, names):
     headings = headings_of(document)

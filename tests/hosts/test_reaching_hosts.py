@@ -103,8 +103,23 @@ async def test_a_user_gets_a_systemd_of_their_own(make: Maker) -> None:
     facts = await host.connect()
     assert (facts.uid, str(host.units)) == (1000, "/home/deploy/.config/systemd/user")
     assert str(host.state) == "/home/deploy/.local/state/longshore-host"
-    assert await systemd(host, "GetUnit", "s", "basic.target")
+    (units,) = await systemd(host, "ListUnits")
+    names = {unit[0] for unit in units}
+    assert "basic.target" in names
+    assert "ssh.service" not in names
     assert (await host.run("id -un; systemctl --user is-system-running")).stdout == b"deploy\nrunning\n"
+
+
+async def test_a_user_whose_systemd_does_not_run_is_told_what_is_missing(make: Maker, hosts: HostSet) -> None:
+    hosts[0].shell("mv /run/user/1000/bus /run/user/1000/hidden")
+    try:
+        host = make(user="deploy", scope="user")
+        with pytest.raises(HostUnreachable, match="D-Bus does not answer: /run/user/1000/bus is not there") as told:
+            await host.bus()
+        assert "`loginctl enable-linger deploy`" in str(told.value)
+    finally:
+        hosts[0].shell("mv /run/user/1000/hidden /run/user/1000/bus")
+    assert (await host.bus()).connected
 
 
 async def test_a_wrong_key_is_refused(make: Maker, tmp_path: Path) -> None:
@@ -297,8 +312,22 @@ async def test_many_scripts_and_followed_journals_are_no_matter_for_an_sshd_with
     ):
         assert await anext(one)
         assert await anext(two)
-        done = await asyncio.gather(*(host.run('sleep 0.1; echo "$1"', str(number)) for number in range(40)))
-    assert [int(each.stdout) for each in done] == list(range(40))
+        done = await asyncio.gather(*(host.run('echo "$1"', str(number)) for number in range(200)))
+    assert [int(each.stdout) for each in done] == list(range(200))
+
+
+async def test_an_sshd_that_allows_fewer_sessions_is_said_to(make: Maker, hosts: HostSet) -> None:
+    limit = hosts[0].path("/etc/ssh/sshd_config.d/few.conf")
+    limit.write_text("MaxSessions 1\n")
+    hosts[0].ask("systemctl", "restart", "ssh")
+    try:
+        host = make()
+        await host.bus()
+        with pytest.raises(HostUnreachable, match="MaxSessions in its sshd_config must be at least 10"):
+            await host.run(":")
+    finally:
+        limit.unlink()
+        hosts[0].ask("systemctl", "restart", "ssh")
 
 
 async def test_nothing_of_ours_is_left_running_when_it_is_closed(make: Maker, hosts: HostSet) -> None:

@@ -18,8 +18,8 @@ import pytest
 
 from longshore.client import DeploymentFailed, DeploymentNotFound
 from longshore.demo.stage import NAME
-from longshore.routers.endpoints import FORMATS
-from support.balancers import haproxy, needs_haproxy, needs_nginx, nginx
+from support.balancers import first_file, haproxy, needs_haproxy, needs_nginx, nginx
+from support.envoy import needs_envoy
 from support.load import RequestFailed, ask
 from support.manager import Site, open_site, until
 
@@ -50,9 +50,7 @@ async def open_balanced(directory: Path, format: str, **settings: str) -> AsyncI
     run, suffix = BALANCERS[format]
     etc = directory / "etc"
     etc.mkdir()
-    # What the guide says to begin with, as neither starts with a configuration that names what is not there.
-    file = etc / f"shop.{suffix}"
-    file.write_text(FORMATS[format]("shop", None))
+    file = first_file(suffix, etc)
     reload = directory / "reload"
     variables = {
         "ROUTER": "none",
@@ -206,3 +204,22 @@ async def test_without_a_file_the_list_is_all_there_is(tmp_path: Path) -> None:
         answers = [await ask(target.port) for target in found.pools[0].targets]
         assert [answer.status for answer in answers] == [200, 200, 200]
         assert site.envoy() is None
+
+
+@needs_envoy
+async def test_an_environment_that_gets_another_router_leaves_the_former_one(tmp_path: Path) -> None:
+    async with open_site(tmp_path, replicas=2) as site:
+        await site.deploy("1.0", "rolling")
+        assert (await ask(site.port)).status == 200
+        await site.kill()
+        site.manager._environment["LONGSHORE_ENVIRONMENTS__DEFAULT__ROUTER"] = "none"
+        await site.restart()
+        with pytest.raises(RequestFailed, match="refused"):
+            await ask(site.port)
+        (pool,) = (await site.client.endpoints(NAME)).pools
+        assert [(await ask(target.port)).status for target in pool.targets] == [200, 200]
+        await site.deploy("2.0", "rolling")
+        await site.kill()
+        del site.manager._environment["LONGSHORE_ENVIRONMENTS__DEFAULT__ROUTER"]
+        await site.restart()
+        assert (await ask(site.port)).headers["x-version"] == "2.0"

@@ -1,8 +1,9 @@
-"""Real balancers of a user's own: HAProxy and nginx, as Debian has them, in a directory of the test."""
+"""Real balancers of a user's own: HAProxy and nginx, as Debian has them, configured as the guide says."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,48 +14,46 @@ from pathlib import Path
 
 import pytest
 
+from support.documents import blocks_of
+
+GUIDE = "docs/guide/traffic.md"
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 needs_haproxy = pytest.mark.skipif(shutil.which("haproxy") is None, reason="HAProxy is not installed (apt: haproxy)")
 needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed (apt: nginx-light)")
 
 
+def first_file(suffix: str, directory: Path) -> Path:
+    """The file that the guide has a user begin with."""
+    commands = "".join(blocks_of(GUIDE, "console"))
+    command = next(line[2:] for line in commands.splitlines() if line.endswith(f"/shop.{suffix}"))
+    path = directory / f"shop.{suffix}"
+    subprocess.run(["sh", "-c", re.sub(r"> .*", f"> {path}", command)], check=True)
+    return path
+
+
 def haproxy_config(directory: Path, port: int) -> Path:
-    """What a user has beside the rendered `shop.cfg`: a frontend on `port` that uses its backend."""
+    """The guide's, on `port`."""
+    (block,) = blocks_of(GUIDE, "haproxy")
     path = directory / "haproxy.cfg"
-    path.write_text(
-        "global\n"
-        f"    stats socket {directory}/admin.sock mode 600 level admin\n"
-        "defaults\n"
-        "    mode http\n"
-        "    timeout connect 2s\n"
-        "    timeout client 30s\n"
-        "    timeout server 30s\n"
-        "frontend public\n"
-        f"    bind 127.0.0.1:{port}\n"
-        "    use_backend shop\n"
-    )
+    stats = f"global\n    stats socket {directory}/admin.sock mode 600 level admin\n"
+    path.write_text(stats + block.replace("bind :8080", f"bind 127.0.0.1:{port}"))
     return path
 
 
 def nginx_config(directory: Path, port: int) -> Path:
-    """What a user has beside the rendered `shop.conf`: a server on `port` that passes to its upstream."""
+    """The guide's on `port`, with what surrounds it and may not be root's."""
+    (block,) = blocks_of(GUIDE, "nginx")
+    block = block.replace("/etc/nginx/longshore/*.conf", f"{directory}/shop.conf")
     path = directory / "nginx.conf"
-    temporary = "".join(
-        f"    {kind}_temp_path {directory}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    temporary = "".join(f"{kind}_temp_path {directory}/{kind};\n" for kind in kinds)
+    user = "user root;" if os.geteuid() == 0 else ""
     path.write_text(
-        f"daemon off; user root; worker_processes 2; pid {directory}/nginx.pid; error_log {directory}/error.log;\n"
+        f"daemon off; {user} worker_processes 2; pid {directory}/nginx.pid; error_log {directory}/error.log;\n"
         "events { worker_connections 1024; }\n"
-        "http {\n"
-        "    access_log off;\n"
-        f"{temporary}"
-        f"    include {directory}/shop.conf;\n"
-        "    server {\n"
-        f"        listen 127.0.0.1:{port};\n"
-        "        location / { proxy_pass http://shop; }\n"
-        "    }\n"
-        "}\n"
+        "http {\naccess_log off;\n"
+        f"{temporary}{block.replace('listen 8080', f'listen 127.0.0.1:{port}')}}}\n"
     )
     return path
 

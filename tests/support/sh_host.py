@@ -42,6 +42,8 @@ class ShHost:
         #: bytes of input that have arrived, and of everything that was sent: scripts and arguments, too
         self.input_bytes = self.sent_bytes = 0
         self.scripts = 0
+        #: whether waiting for a lost connection helps
+        self.comes_back = True
         self._cuts: list[Cut] = []
 
     def cut(self, *cuts: Cut) -> None:
@@ -116,7 +118,7 @@ class ShHost:
             await asyncio.gather(reading, return_exceptions=True)
 
     def _lost(self) -> HostUnreachable:
-        return HostUnreachable(self.name, f"host {self.name}: the connection was lost", passing=True)
+        return HostUnreachable(self.name, f"host {self.name}: the connection was lost", passing=self.comes_back)
 
     def watch(self, changed: Any) -> Any:
         return lambda: None

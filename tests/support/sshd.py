@@ -69,6 +69,13 @@ class Sshd:
                 self.changed.clear()
                 await self.changed.wait()
 
+    async def idle(self) -> None:
+        """Wait until no shell runs any more."""
+        async with asyncio.timeout(5):
+            while self.running:
+                self.changed.clear()
+                await self.changed.wait()
+
     async def handle(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
         if self.instead is not None:
             await self.instead(process)
@@ -94,6 +101,7 @@ class Sshd:
             code = await child.wait()
         finally:
             self.running.discard(child.pid)
+            self.changed.set()
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
         if code < 0:
@@ -155,10 +163,7 @@ async def serving(directory: Path) -> AsyncIterator[Sshd]:
         for pid in list(sshd.running):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
-        for _ in range(200):
-            if not sshd.running:
-                break
-            await asyncio.sleep(0.01)
+        await sshd.idle()
 
 
 class Cable:

@@ -162,7 +162,7 @@ def _say_endpoints(session: Session, found: Endpoints) -> None:
     rows = [
         [
             pool.pool,
-            f"{pool.weight} %",
+            f"{round(pool.weight / len(pool.targets), 1):g} %",
             target.instance,
             target.version,
             target.host or "here",
@@ -173,7 +173,7 @@ def _say_endpoints(session: Session, found: Endpoints) -> None:
         for target in pool.targets
     ]
     if rows:
-        table(["pool", "weight", "instance", "version", "host", "address", ""], rows)
+        table(["pool", "share", "instance", "version", "host", "address", ""], rows)
 
 
 def _say_line(instance: str, line: str) -> None:

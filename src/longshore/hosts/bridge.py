@@ -31,8 +31,16 @@ if TYPE_CHECKING:
 
 SCRIPT = {
     "system": "exec systemd-stdio-bridge",
-    # Not --user: systemd 252 takes that, and connects to the machine's bus all the same.
-    "user": 'exec systemd-stdio-bridge "--bus-path=unix:path=$XDG_RUNTIME_DIR/bus"',
+    # Its --user is for containers only: by itself it would take the bus of the machine (systemd 252).
+    "user": """
+bus=$XDG_RUNTIME_DIR/bus
+if [ ! -S "$bus" ]; then
+  user=$(id -un)
+  echo "$bus is not there: \\`loginctl enable-linger $user\\` and \\`apt-get install dbus-user-session\\`" >&2
+  exit 1
+fi
+exec systemd-stdio-bridge --bus-path="unix:path=$bus"
+""",
 }
 #: seconds until the bus must have answered
 CONNECT_S = 10.0
@@ -154,10 +162,7 @@ async def _unanswered(
         async with asyncio.timeout(1.0):
             await asyncio.wait((said,))
     why = said.result().decode(errors="replace").strip() if said.done() and not said.exception() else ""
-    hint = ""
-    if host.scope == "user":
-        hint = ". A user's systemd runs while nobody is logged in only after `loginctl enable-linger USER` there"
-    message = f"{host.title}: its D-Bus does not answer: {why or error or type(error).__name__}{hint}"
+    message = f"{host.title}: its D-Bus does not answer: {why or error or type(error).__name__}"
     return HostUnreachable(host.name, message, passing=True)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from longshore.errors import LeaseLost
 from longshore.hosts.base import Facts, HostUnreachable
 
 if TYPE_CHECKING:
@@ -38,19 +39,24 @@ class Opened:
 
 
 class Link:
-    """dial(generation, lost): makes a connection; calls lost(error) when it is over. changed(reachable): tells."""
+    """dial(generation, lost): makes a connection; calls lost(error) when it is over. changed(reachable): tells.
+    stays: it is made again when it was lost, also while nobody asks."""
 
     def __init__(
         self,
         host: str,
         dial: Callable[[int, Callable[[Exception | None], None]], Awaitable[Opened]],
         changed: Callable[[bool], None],
+        *,
+        stays: bool = False,
     ) -> None:
         self.id = secrets.token_hex(4)
         self.sessions = asyncio.Semaphore(SESSIONS)
         #: sessions that somebody waits for or uses
         self.used = 0
         self._host, self._dial, self._changed = host, dial, changed
+        self._stays = stays
+        self._returning: asyncio.Task[None] | None = None
         self._generation = 0
         self._opened: Opened | None = None
         self._attempt: asyncio.Task[Opened] | None = None
@@ -72,9 +78,10 @@ class Link:
 
     async def close(self) -> None:
         """Nothing of it is left here. It can be opened again."""
-        if self._attempt is not None:
-            self._attempt.cancel()
-            await asyncio.gather(self._attempt, return_exceptions=True)
+        for task in (self._returning, self._attempt):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._opened is not None:
             opened, self._opened = self._opened, None
             opened.connection.close()
@@ -97,6 +104,8 @@ class Link:
             if self._opened is not None and self._opened.generation == generation:
                 self._opened = None
                 self._changed(False)
+                if self._stays:
+                    self._returning = asyncio.create_task(self._return())
 
         try:
             opened = await self._dial(generation, lost)
@@ -113,3 +122,14 @@ class Link:
             self._opened = opened
             self._changed(True)
         return opened
+
+    async def _return(self) -> None:
+        """Until it is connected again, or waiting does not help."""
+        while self._opened is None:
+            try:
+                await self.open()
+            except HostUnreachable as error:
+                if not error.passing:
+                    return
+            except LeaseLost:
+                return  # whoever works there is told

@@ -50,6 +50,8 @@ class Writer(Protocol):
 
     async def drain(self) -> None: ...
 
+    def is_closing(self) -> bool: ...
+
 
 class Session(ABC):
     """A shell on the host and its three streams. What is lost raises HostUnreachable, but for the streams: their
@@ -250,12 +252,16 @@ class HostWithSessions(ABC):
         """Write all of it, no faster than it is read. What is not taken is no error: the script's status tells."""
         blocks = _blocks(input) if isinstance(input, bytes) else input
         async for block in blocks:
+            if stdin.is_closing():  # the script has ended; uvloop's pipes take it ill to be written to then
+                return
             try:
                 with self._telling():
                     stdin.write(block)
                     await stdin.drain()
             except (BrokenPipeError, ConnectionResetError):
                 return
+        if stdin.is_closing():
+            return
         with contextlib.suppress(BrokenPipeError, ConnectionResetError), self._telling():
             stdin.write_eof()
 

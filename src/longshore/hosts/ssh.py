@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from ipaddress import ip_address
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from asyncssh import SSHClientConnection, SSHClientProcess
 
 log = logging.getLogger(__name__)
+
+#: seconds that sshd may refuse another session
+OPEN_S = 3.0
 
 
 class SshHost(HostWithSessions):
@@ -46,7 +50,7 @@ class SshHost(HostWithSessions):
         self._sudo = scope == "system" and settings.becomes_root
         self._peer = peer_of(settings, ssh)
         self._address = settings.address if _is_ip(settings.address) else ""
-        self._main = Link(self.name, self._dial, self._found)
+        self._main = Link(self.name, self._dial, self._changed, stays=True)
         self._followers: list[Link] = []
         self._ending = asyncio.Semaphore(1)
 
@@ -97,6 +101,11 @@ class SshHost(HostWithSessions):
         self._home = found.home
         return Opened(connection, generation, found)
 
+    def _changed(self, reachable: bool) -> None:
+        if self.reachable is not None and reachable is not self.reachable:
+            log.warning("%s %s", self.title, "is back" if reachable else "is out of reach: its connection was lost")
+        self._found(reachable)
+
     def _jump(self) -> Peer | None:
         if not self._settings.jump:
             return None
@@ -138,18 +147,10 @@ class SshHost(HostWithSessions):
 
     @asynccontextmanager
     async def _start(self, connection: SSHClientConnection, text: bytes, shown: guard.Pass) -> AsyncGenerator[Session]:
-        import asyncssh
-
         boot = f"exec /bin/sh -c '{guard.BOOT}'"
         if self._sudo:
             boot = f"exec sudo -n -- /bin/sh -c '{guard.BOOT}'"
-        try:
-            with self._telling():
-                process: SSHClientProcess[bytes] = await connection.create_process(boot, encoding=None)
-        except asyncssh.ChannelOpenError as error:
-            if connection.is_closed():
-                raise refusals.lost(self._peer, error) from error
-            raise refusals.no_session(self._peer, error) from error
+        process = await self._shell(connection, boot)
         session = _Channel(self, connection, process, shown)
         try:
             # A shell that has ended already is asked by its status, and by what it has said.
@@ -158,6 +159,23 @@ class SshHost(HostWithSessions):
             yield session
         finally:
             await session.end()
+
+    async def _shell(self, connection: SSHClientConnection, command: str) -> SSHClientProcess[bytes]:
+        import asyncssh
+
+        deadline, pause = time.monotonic() + OPEN_S, 0.01
+        while True:
+            try:
+                with self._telling():
+                    return await _created(connection, command)
+            except asyncssh.ChannelOpenError as error:
+                if connection.is_closed():
+                    raise refusals.lost(self._peer, error) from error
+                # sshd counts those that have ended until it gets round to forgetting them.
+                if time.monotonic() > deadline:
+                    raise refusals.no_session(self._peer, error) from error
+            await asyncio.sleep(pause)
+            pause *= 2
 
     def _not_begun(self, code: int | None, stderr: bytes) -> HostUnreachable:
         return refusals.not_begun(self._peer, self._sudo, code, stderr)
@@ -212,6 +230,21 @@ class _Channel(Session):
             ending.add_done_callback(_ENDINGS.discard)
             await asyncio.shield(ending)
         self._process.close()
+
+
+async def _created(connection: SSHClientConnection, command: str) -> SSHClientProcess[bytes]:
+    """A program there. When we are cancelled while it is started, it is not left waiting for what nobody writes."""
+    creating = asyncio.ensure_future(connection.create_process(command, encoding=None))
+    try:
+        return await asyncio.shield(creating)
+    except asyncio.CancelledError:
+        creating.add_done_callback(_not_wanted)
+        raise
+
+
+def _not_wanted(created: asyncio.Future[SSHClientProcess[bytes]]) -> None:
+    if not created.cancelled() and created.exception() is None:
+        created.result().close()
 
 
 #: what is ended although nobody waits for it any more

@@ -99,6 +99,10 @@ async def check(
     check_units(world, spec, findings)
     if runs:
         await _driver(world, spec, findings)
+        if environment.router == "none" and spec.public_port is not None:  # Envoy takes 0.2 s to say, and mostly runs
+            found = await world.router_of(spec.environment).fingerprint()
+            if not found.usable:
+                findings.refuse("environment", f"endpoints of {spec.environment!r}: {found.reason}")
     for problem in shared_path_problems(spec.shared_paths):
         findings.refuse("shared_paths", problem)
     for key in sorted({"PORT", "HOST", "RELEASE_VERSION"} & spec.configuration.keys()):

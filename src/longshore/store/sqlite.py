@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import resources
@@ -141,13 +142,17 @@ class Database:
             self._connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
 
     def take_over(self) -> tuple[str, int]:
-        """Become the manager of this store: every other one can no longer write. Returns (manager id, epoch)."""
+        """Become the manager of this store: every other one can no longer write. Returns (manager id, epoch).
+
+        Hosts remember the newest epoch that they were shown, and a store that was restored knows of older ones only. So
+        an epoch is not just counted: it is at least the time.
+        """
         owner = f"{socket.gethostname()}:{os.getpid()}"
         self._connection.execute("BEGIN IMMEDIATE")
         self._connection.execute(
-            "INSERT INTO manager (only_row, id, epoch, owner) VALUES (1, :id, 1, :owner) "
-            "ON CONFLICT (only_row) DO UPDATE SET epoch = epoch + 1, owner = :owner",
-            {"id": uuid4().hex[:12], "owner": owner},
+            "INSERT INTO manager (only_row, id, epoch, owner) VALUES (1, :id, :now, :owner) "
+            "ON CONFLICT (only_row) DO UPDATE SET epoch = max(epoch + 1, :now), owner = :owner",
+            {"id": uuid4().hex[:12], "owner": owner, "now": int(time.time())},
         )
         row = self._connection.execute("SELECT id, epoch FROM manager").fetchone()
         self._connection.execute("COMMIT")

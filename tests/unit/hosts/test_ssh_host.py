@@ -220,7 +220,20 @@ async def test_a_script_that_takes_too_long_is_ended_there(make: Maker, sshd: Ss
     host = make()
     with pytest.raises(HostUnreachable, match=r"host there: a script did not end within 0\.3 s and was ended"):
         await host.run("sleep 60", timeout_s=0.3)
-    assert sshd.running == set()
+    await sshd.idle()
+
+
+async def test_a_script_that_is_cancelled_while_it_is_started_is_not_left_there(make: Maker, sshd: Sshd) -> None:
+    host = make()
+    await host.connect()
+    for rounds in range(12):
+        starting = asyncio.create_task(host.run("sleep 60"))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    await sshd.idle()
 
 
 async def test_input_is_sent_no_faster_than_it_is_taken(make: Maker) -> None:
@@ -253,19 +266,29 @@ async def test_a_connection_lost_in_a_script_is_said_to_pass_and_told_to_who_wat
     unwatch = host.watch(lambda host: seen.append(host.reachable))
     async with host.lines("echo began; exec sleep 60") as lines:
         await anext(lines)
-        working = asyncio.create_task(host.run("sleep 60"))
+        working = asyncio.create_task(host.run("echo $$ > pid; sleep 60"))
         following = asyncio.create_task(anext(lines))
-        async with host.lines("while [ $(pgrep -c sleep) = 0 ]; do sleep 0.01; done; echo so") as ready:
-            await anext(ready)
+        await host.run("while [ ! -s pid ]; do sleep 0.01; done")
         sshd.lose()
         for task in (working, following):
             with pytest.raises(HostUnreachable, match="was lost") as lost:
                 await task
             assert lost.value.passing
-    assert seen == [True, False]
+    assert seen[:2] == [True, False]
     unwatch()
+    seen.clear()
     await host.connect()
-    assert seen == [True, False]
+    assert seen == []
+
+
+async def test_a_lost_connection_comes_back_also_while_nobody_asks(make: Maker, sshd: Sshd) -> None:
+    host, back = make(), asyncio.Event()
+    await host.connect()
+    host.watch(lambda host: back.set() if host.reachable else None)
+    sshd.lose()
+    async with asyncio.timeout(5):
+        await back.wait()
+    assert sshd.accepted == 2
 
 
 async def test_an_attempt_is_repeated_on_a_new_connection_and_its_former_self_is_gone(make: Maker, sshd: Sshd) -> None:

@@ -241,6 +241,16 @@ async def test_a_check_that_passes_is_told_of(shop: Shop) -> None:
 
 
 @pytest.mark.usefixtures("shell")
+async def test_where_the_router_tells_no_figures_the_checks_alone_judge(shop: Shop) -> None:
+    shop.router.capabilities = lambda: frozenset({"weights"})  # type: ignore[method-assign]
+    good = await shop.deploy("2.0", **command("true"))
+    assert good.status is RolloutStatus.succeeded, good.failure
+    assert any("whoever sends the requests here tells no figures" in event for event in shop.events())
+    bad = await shop.deploy("3.0", **command("exit 3"))
+    assert bad.status is RolloutStatus.unwound
+
+
+@pytest.mark.usefixtures("shell")
 async def test_a_check_that_cannot_tell_leaves_no_verdict(shop: Shop) -> None:
     ended = await checked(shop, command("exit 75"))
     assert ended.status is RolloutStatus.unwound

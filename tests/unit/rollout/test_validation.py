@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from longshore.drivers.base import Fingerprint
 from longshore.errors import ArtifactNotFound, DependencyUnknown, Issue, SpecInvalid
 from longshore.model import CanaryCheck
 from longshore.rollout.request import Request
@@ -180,6 +181,18 @@ async def test_a_port_where_the_users_own_balancer_listens_may_be_in_use(
     own = Environment(router="none")
     monkeypatch.setattr(Settings, "environment", lambda self, name: own)
     assert (await shop.lab.service.validate(shop.request("1.0"))).valid
+
+
+async def test_endpoints_that_cannot_be_written_are_told_of_before_anything_starts(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Environment(router="none")
+    monkeypatch.setattr(Settings, "environment", lambda self, name: own)
+    shop.router.usable = Fingerprint(False, "there is no directory /etc/x for its files: make it")
+    found = await shop.lab.service.validate(shop.request("1.0"))
+    assert [(issue.field, "there is no directory /etc/x" in issue.message) for issue in found.issues] == [
+        ("environment", True)
+    ]
 
 
 async def test_a_dependency_that_is_unhealthy_now_is_a_warning_and_fails_the_rollout(shop: Shop) -> None:

@@ -131,6 +131,26 @@ def test_a_restored_copy_is_the_database_and_what_was_there_is_kept_whole(tmp_pa
     again.close()
 
 
+def test_the_manager_of_a_restored_copy_is_newer_to_hosts_than_all_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_700_000_000.0
+    monkeypatch.setattr("longshore.store.sqlite.time.time", lambda: now)
+    opened(tmp_path).close()
+    back_up(tmp_path / DATABASE, tmp_path / "copy.db")
+    before = 0
+    for _ in range(5):  # managers that came and went since, faster than a second each
+        store = opened(tmp_path)
+        assert store.db.epoch > before
+        before = store.db.epoch
+        store.close()
+    restore(tmp_path / "copy.db", tmp_path)
+    now += 3600.0
+    store = opened(tmp_path)
+    assert store.db.epoch > before
+    store.close()
+
+
 def test_a_restore_that_is_cut_short_has_lost_nothing_of_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,26 +79,14 @@ class FarDirectory:
     async def check(self) -> Standing:
         """How it stands, for /validate. Raises FilesError for what would keep it from being used; changes nothing."""
         standing = await self.standing()
-        if not standing.is_directory:
-            raise self._error(
-                f"{standing.place!r} is not a directory: choose another working_directory or move it away"
-            )
-        if not standing.is_writable:
-            raise self._error(
-                f"{standing.place!r} is not writable: give the user it works as there write access"
-            )
-        if standing.taken:
-            places = ", ".join(repr(str(self.path / name)) for name in sorted(standing.taken))
-            raise self._error(
-                f"{places} is not Longshore's, perhaps another tool's: choose another working_directory or move it away"
-            )
+        self._check(standing)
         return standing
 
     async def claim(self, owner: str) -> None:
         """Make `owner` its owner for good, as files.claim does; makes the layout."""
         if not owner.strip() or "\n" in owner:
             raise FilesError(f"the owner of a working directory is one line of text, not {owner!r}")
-        await self._prepare(owner.strip())
+        await self._prepare(await self.standing(), owner.strip())
 
     async def disclaim(self, owner: str) -> None:
         """Give it up again; harmless where `owner` does not own it."""
@@ -140,7 +128,7 @@ class FarDirectory:
                 if release is not None and release.digest == manifest.digest:
                     return Shipped(meter.sent_bytes, manifest.size_bytes, base)
                 if standing.first is None:
-                    await self._prepare()
+                    await self._prepare(standing)
                 base = await self._base(stock, version, standing) if may_copy else None
                 shipment = await stock.shipment(version, base, avoid)
                 found = await self._send(stock, version, shipment, base, paths, user, record, standing, meter)
@@ -209,7 +197,8 @@ class FarDirectory:
         """Copy what was there before into `releases/VERSION` there. The originals stay: something may still run from
         them. Returns the release; None: there was nothing, or it has been taken over and pruned since."""
         _check_version(version)
-        standing = await self._prepare()
+        standing = await self.standing()
+        await self._prepare(standing)
         first = standing.first or First(standing.foreign_names())
         if first.found and not first.taken_over:
             if version not in standing.releases:
@@ -219,11 +208,25 @@ class FarDirectory:
 
     # ------------------------------------------------------------------ private
 
-    async def _prepare(self, owner: str = "") -> Standing:
-        standing = await self.check()
+    def _check(self, standing: Standing) -> None:
+        if not standing.is_directory:
+            raise self._error(
+                f"{standing.place!r} is not a directory: choose another working_directory or move it away"
+            )
+        if not standing.is_writable:
+            raise self._error(
+                f"{standing.place!r} is not writable: give the user it works as there write access"
+            )
+        if standing.taken:
+            places = ", ".join(repr(str(self.path / name)) for name in sorted(standing.taken))
+            raise self._error(
+                f"{places} is not Longshore's, perhaps another tool's: choose another working_directory or move it away"
+            )
+
+    async def _prepare(self, standing: Standing, owner: str = "") -> None:
+        self._check(standing)
         first = "" if standing.first else json.dumps(asdict(First(standing.foreign_names())))
         await self._do(scripts.PREPARE, first, owner)
-        return standing
 
     async def _note_first(self, first: First) -> None:
         await self._do(scripts.NOTE, "first.json", json.dumps(asdict(first)))
@@ -323,8 +326,9 @@ class FarDirectory:
             said = error.done.stderr.decode(errors="replace").strip()
             if error.done.code == scripts.REFUSED:
                 raise self._error(said) from error
-            if remedy := remedy_in(said):
-                raise self._error(f"{said.splitlines()[-1]}: {remedy}") from error
+            for line in said.splitlines():
+                if remedy := remedy_in(line):
+                    raise self._error(f"{line}: {remedy}") from error
             raise FilesError(str(error)) from error
 
     def _error(self, message: str) -> FilesError:

@@ -61,17 +61,22 @@ class Shipment:
     modes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
 
-def outline(new: Manifest, base: Manifest) -> tuple[Shipment, list[str]]:
-    """The shipment as far as it can be told without looking into files; and the paths of changed files that may be
-    worth it, which are in `whole` meanwhile."""
+def outline(
+    new: Manifest, base: Manifest, avoid: frozenset[str] = frozenset()
+) -> tuple[Shipment, dict[str, list[str]]]:
+    """The shipment as far as it can be told without looking into files; and the changed files that are worth a look,
+    which are in `whole` meanwhile, each with the files of the base that it may have come from, the likeliest first.
+
+    avoid   paths of the base that are not what its listing on the host says
+    """
+    base = base.without(avoid)
     kept = {path for path, entry in new.entries.items() if base.entries.get(path) == entry}
     fresh = {path: entry for path, entry in new.entries.items() if path not in kept}
     moves, moved, builds = _moves(fresh, base)
     whole = [path for path, entry in fresh.items() if entry.kind == "f" and path not in moved]
-    changed = [path for path in whole if fresh[path].size >= DELTA_FROM and sources_for(path, new, base)]
     shipment = Shipment(
         manifest=new,
-        drop=tuple(_sorted(path for path in base.entries if path not in kept)),
+        drop=tuple(_sorted({path for path in base.entries if path not in kept} | avoid)),
         directories=tuple(_sorted(path for path, entry in fresh.items() if entry.kind == "d")),
         links=tuple((path, fresh[path].content) for path in _sorted(fresh) if fresh[path].kind == "l"),
         moves=moves,
@@ -79,24 +84,7 @@ def outline(new: Manifest, base: Manifest) -> tuple[Shipment, list[str]]:
         whole=tuple(_sorted(whole)),
         modes=_modes(new),
     )
-    return shipment, changed
-
-
-def sources_for(path: str, new: Manifest, base: Manifest) -> list[str]:
-    """Files of the base that a changed file may have come from: the one of its name, then those whose names are gone,
-    the most like it in size first."""
-    size = new.entries[path].size
-    gone = [
-        (there, entry)
-        for there, entry in base.files()
-        if entry.size >= DELTA_FROM and (there not in new.entries) and there != path
-    ]
-    gone.sort(
-        key=lambda found: (PurePosixPath(found[0]).suffix != PurePosixPath(path).suffix, abs(found[1].size - size))
-    )
-    same = base.entries.get(path)
-    first = [path] if same is not None and same.kind == "f" and same.size >= DELTA_FROM else []
-    return [*first, *(there for there, _ in gone)][:MOST_SOURCES]
+    return shipment, _sources([path for path in whole if fresh[path].size >= DELTA_FROM], new, base)
 
 
 def with_deltas(shipment: Shipment, deltas: Mapping[str, Sequence[Run]]) -> Shipment:
@@ -142,6 +130,19 @@ def names(paths: Sequence[str]) -> bytes:
 
 
 # --- private
+
+
+def _sources(paths: Sequence[str], new: Manifest, base: Manifest) -> dict[str, list[str]]:
+    """For each the file of its name, then those whose names are gone, the most like it in kind and size first."""
+    old = {path: entry.size for path, entry in base.files() if entry.size >= DELTA_FROM}
+    gone = [path for path in old if path not in new.entries]
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        size, suffix = new.entries[path].size, PurePosixPath(path).suffix
+        like = sorted(gone, key=lambda there: (PurePosixPath(there).suffix != suffix, abs(old[there] - size)))
+        if sources := [*([path] if path in old else []), *like][:MOST_SOURCES]:
+            found[path] = sources
+    return found
 
 
 def _moves(

@@ -20,7 +20,7 @@ from longshore.disk import FilesError, explained, make_directory
 from longshore.files.far.chunks import Chunk, chunks_of, pack, unpack
 from longshore.files.far.delta import Run, delta, refined, sent_bytes
 from longshore.files.far.manifest import Manifest, parse_listing, read_manifest, read_parts
-from longshore.files.far.shipment import DELTA_FROM, Shipment, outline, sources_for, with_deltas
+from longshore.files.far.shipment import DELTA_FROM, Shipment, outline, with_deltas
 from longshore.files.records import ReleaseFacts
 from longshore.files.working_directory import WorkingDirectory
 
@@ -70,8 +70,8 @@ class Stock:
     async def shipment(self, version: str, base: str | None, avoid: frozenset[str] = frozenset()) -> Shipment:
         """How to make a release out of another one. avoid: paths of the base that are known to have been changed."""
         new = await self.manifest(version)
-        old = (await self.manifest(base)).without(avoid) if base is not None else Manifest({})
-        return await self._once(("shipment", version, base, avoid), self._shipment, version, new, base, old)
+        old = await self.manifest(base) if base is not None else Manifest({})
+        return await self._once(("shipment", version, base, avoid), self._shipment, version, new, base, old, avoid)
 
     async def is_changed(self, version: str) -> bool:
         """Whether somebody has changed the manager's own copy since its manifest was made."""
@@ -107,13 +107,14 @@ class Stock:
         self._tidy()
         return manifest
 
-    def _shipment(self, version: str, new: Manifest, base: str | None, old: Manifest) -> Shipment:
-        shipment, changed = outline(new, old)
+    def _shipment(
+        self, version: str, new: Manifest, base: str | None, old: Manifest, avoid: frozenset[str]
+    ) -> Shipment:
+        shipment, changed = outline(new, old, avoid)
         if base is None or not changed:
             return shipment
         deltas: dict[str, list[Run]] = {}
-        for path in changed:
-            sources = sources_for(path, new, old)
+        for path, sources in changed.items():
             place = self.place(version, path)
             with explained(place):
                 runs = delta(

@@ -94,10 +94,10 @@ class EndpointFiles:
             if again is None:
                 if before is not None:
                     await self._remember(name, before)
-                raise RouterError(f"{problem}. {self._published.path(name)} is again as it was before, and was read")
+                raise RouterError(f"{problem}. {self._published.path(name)} is again as it was, and was read")
+            either = "" if again == problem else f": {again}"
             raise RouterError(
-                f"{problem}. {self._published.path(name)} is again as it was before, but that cannot be read either: "
-                f"{again}"
+                f"{problem}. {self._published.path(name)} is again as it was, but that cannot be read either{either}"
             )
 
     async def holds(self, name: str, traffic: Traffic) -> bool:

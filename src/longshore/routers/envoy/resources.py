@@ -8,7 +8,9 @@ measured on Envoy 1.40.
 
 from __future__ import annotations
 
+import socket
 import zlib
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,9 @@ HEADER_S = 30
 #: A client that vanished without a word (no FIN) is found by keep-alive probes after 60 + 6 * 10 s. Level, name, value:
 #: SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT of Linux (socket(7), tcp(7)).
 _KEEP_ALIVE = ((1, 9, 1), (6, 4, 60), (6, 5, 10), (6, 6, 6))
+
+#: Seconds of silence after which another machine is asked whether it is there; three seconds later it is given up.
+SILENCE_S = 2
 
 _TYPE = "type.googleapis.com/envoy."
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -230,6 +235,31 @@ def cluster(of: Cluster) -> Json:
             }
         },
         "metadata": {"filter_metadata": {"longshore": {"since": of.since}}},
+        **_noticing_silence(of),
+    }
+
+
+def _noticing_silence(of: Cluster) -> Json:
+    """A machine that has lost its power, or its cable, closes no connection: its kernel does not answer any more, which
+    ours finds out only where it asks (keep-alive, where an answer is waited for) or is told how long it may go on
+    sending (user timeout). What may be repeated is then repeated elsewhere. This machine is never silent so."""
+    if all(ip_address(target.host).is_loopback for target in (*of.targets, *of.standby)):
+        return {}
+    return {
+        "upstream_connection_options": {
+            "tcp_keepalive": {"keepalive_time": SILENCE_S, "keepalive_interval": 1, "keepalive_probes": 3}
+        },
+        "upstream_bind_config": {
+            "socket_options": [
+                {
+                    "description": "TCP_USER_TIMEOUT",
+                    "level": socket.IPPROTO_TCP,
+                    "name": socket.TCP_USER_TIMEOUT,
+                    "int_value": 1000 * (SILENCE_S + 3),
+                    "state": "STATE_PREBIND",
+                }
+            ]
+        },
     }
 
 
