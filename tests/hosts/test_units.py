@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from longshore.drivers.base import DriverError, Exit, Handle, Launch, LogLine, Output
 from longshore.drivers.systemd.driver import SystemdDriver
+from longshore.errors import LeaseLost
 from longshore.model import Resources, Systemd
 from support.hosts import Host, HostSet, HostsMissing, open_hosts
 from support.launching import until
@@ -169,6 +170,20 @@ async def test_who_waits_for_an_instance_waits_through_a_lost_connection(host: H
         async with asyncio.timeout(30):
             assert await ended == Exit(-9)
         await driver.stop(handle, 0)
+
+
+async def test_a_manager_that_was_replaced_changes_nothing(host: Host) -> None:
+    async with driver_for(host, manager_id="replaced", epoch=1) as older:
+        handle = await start(older, launch_there(host))
+        async with driver_for(host, manager_id="replaced", epoch=2) as newer:
+            assert (await newer.inspect(handle)).state == "running"
+            with pytest.raises(LeaseLost):
+                await older.stop(handle, 5)
+            with pytest.raises(LeaseLost):
+                await start(older, launch_there(host, instance="shop-1-1"))
+            assert (await newer.inspect(handle)).state == "running"
+            await newer.stop(handle, 5)
+    assert left_on(host) == ""
 
 
 # ---------------------------------------------------------------------------------------------- limits and ends
