@@ -67,7 +67,7 @@ async def test_what_is_started_while_it_ends_can_be_ended_by_a_signal(tmp_path: 
     os.kill(pid, signal.SIGTERM)
     try:
         async with asyncio.timeout(5.0):
-            while not os.waitpid(pid, os.WNOHANG)[0]:
+            while not os.waitpid(pid, os.WNOHANG)[0]:  # noqa: ASYNC110, ASYNC222 - it does not block
                 await asyncio.sleep(0.01)
     except TimeoutError:
         os.kill(pid, signal.SIGKILL)
