@@ -74,6 +74,9 @@ class Source:
         for number in range(FILES):
             self._small(number)
 
+    def leave(self) -> None:
+        pass
+
     def replace_in_large(self) -> None:
         size = SIZE // 100 // PLACES
         with (self.top / "app.bin").open("r+b") as file:
@@ -151,7 +154,7 @@ async def _measure(place: Path) -> Sequence[Figure]:
     figures.append(Figure("deployed again: sent", sent / 1000, "kB", at_most=10, note="a question"))
     figures.append(Figure("deployed again: time", 1000 * took, "ms"))
     changes = (
-        ("nothing changed, new version", lambda: None, 0.1),
+        ("nothing changed, new version", source.leave, 0.1),
         (f"1 % replaced in {PLACES} places of a file", source.replace_in_large, 5.0),
         (f"1 % inserted, 1 % cut out, in {PLACES} places", source.insert_into_large, 5.0),
         ("1 % of the files changed", source.change_small, 5.0),
@@ -174,7 +177,7 @@ async def _measure(place: Path) -> Sequence[Figure]:
         _, took = await stand.deploy(source, version, HOSTS)
         many.append(took)
     figures.append(
-        Figure(f"deployed again to {HOSTS} hosts: time", min(many) / min(one), "x", at_most=3.0, note="of one host's")
+        Figure(f"deployed again to {HOSTS} hosts: time", min(many) / min(one), "x", note="of one; all are this machine")
     )
     return figures
 

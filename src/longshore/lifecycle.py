@@ -48,7 +48,6 @@ class Ending:
         if self.asked:
             return
         self.asked = why
-        _hear_no_more()
         log.info("%s: stopping", why)
         notify("STOPPING=1")
         limit = threading.Timer(END_S, _leave, (1 if self.lost is not None else 0,))
@@ -76,14 +75,14 @@ class Ending:
 
 @contextmanager
 def ending() -> Iterator[Ending]:
-    """Signals are heard from here on, to the very end of the process: also those that come twice, or while it starts.
+    """Signals are heard from here on, and at its end never again: they end nothing in any other way than in order.
 
-    SIGHUP is a terminal that was closed; under nohup, which has it ignored, it stays so.
+    The first one asks for the end, and others meanwhile change nothing. SIGHUP is a terminal that was closed; under
+    nohup, which has it ignored, it stays so.
     """
     loop, wish = asyncio.get_running_loop(), Ending()
 
     def heard(number: int, _: object) -> None:
-        _hear_no_more()
         loop.call_soon_threadsafe(wish.ask, signal.Signals(number).name)
 
     for number in SIGNALS:
@@ -97,11 +96,14 @@ def ending() -> Iterator[Ending]:
         if not wish.asked:
             raise
         log.info("stopped while it started: the next manager goes on from here")
+    finally:
+        _hear_no_more()
 
 
 def _hear_no_more() -> None:
-    """One is enough. What is ignored stays so until the process is gone: the interpreter, too, gives its handlers back
-    before that."""
+    """Until the process is gone: its loop and then its interpreter give handlers back before that, but leave alone what
+    is ignored. Only once nothing can be started any more, since a child inherits what is ignored, unlike a handler: an
+    application would be deaf to SIGTERM for the rest of its life."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

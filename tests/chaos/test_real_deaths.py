@@ -20,10 +20,15 @@ from longshore.client.results import Rollout
 from longshore.demo.stage import APP
 from longshore.drivers.identity import read_stat
 from support.envoy import needs_envoy
+from support.envoy_view import look_at_takers
 from support.kills import LIGHT, REPLICAS, SHORT, nothing_lost, recovered
 from support.manager import Site, bounded, open_site, until
 
 pytestmark = [needs_envoy, pytest.mark.slow]
+
+
+#: seconds: Envoy's checks come one a second, and one that passes is enough
+TAKES_S = 2.5
 
 
 @pytest.fixture
@@ -305,3 +310,20 @@ async def until_answered_by(site: Site, version: str) -> None:
             await asyncio.sleep(0.02)
 
     await bounded(answered(), 15.0, f"{version} answers")
+
+
+async def test_an_instance_takes_requests_again_soon_after_it_runs_however_often_it_was_killed(site: Site) -> None:
+    """Envoy leaves out what refuses connections, each time for longer; but no longer than until a check passes."""
+    async with site.load(**LIGHT):
+        for _ in range(4):
+            victim = site.committed()[0]
+            pid = site.pids()[victim]
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda victim=victim, pid=pid: site.pids().get(victim, pid) != pid, "it runs again", 20.0)
+            await site.until_healthy()
+            await bounded(until_all_take_requests(site), TAKES_S, "Envoy sends requests to every instance")
+
+
+async def until_all_take_requests(site: Site) -> None:
+    while len((await look_at_takers(site.data)).takers("shop")) < REPLICAS:
+        await asyncio.sleep(0.02)

@@ -47,6 +47,25 @@ def test_whatever_happens_to_real_processes_nothing_is_lost_and_nothing_is_left(
         )
 
 
+@needs_envoy
+@pytest.mark.slow
+def test_an_instance_that_is_killed_again_and_again_is_promised_again_once_it_takes_requests(tmp_path: Path) -> None:
+    """Found by the histories: ready again is not yet asked again, and for that moment nothing may be promised."""
+    with open_ground(tmp_path, SECONDS) as ground:
+        RealHistory.ground = ground
+        it = RealHistory()
+        try:
+            it.deploy("shop", "good", "rolling", 2, 0, "none", 0.0)
+            it.holds()
+            for slot in (0, 0, 1):
+                it.instances_die(slot, "nothing")
+                it.holds()
+            it.manager_goes("killed")
+            it.holds()
+        finally:
+            it.teardown()
+
+
 def tell(number: int) -> None:
     """A few histories. Nothing is shortened: real processes do not do the same thing twice."""
     run_state_machine_as_test(  # type: ignore[no-untyped-call]

@@ -159,8 +159,8 @@ async def answers(ground: Ground) -> list[str]:
 
 
 async def takers(ground: Ground) -> list[str]:
-    """Envoy takes every instance that serves for well: one that was killed is left out for a second or so longer than
-    it was away, the more often that happened the longer."""
+    """Envoy takes every instance that serves for well: one that was killed is left out until a check of it passes,
+    a second after it is ready again at most."""
     try:
         view = await look_at_takers(ground.site.data)
     except RouterError as error:

@@ -15,7 +15,6 @@ from longshore.drivers.process import ProcessDriver
 from longshore.errors import LeaseLost
 from longshore.fence import EpochFence
 from longshore.files import WorkingDirectory
-from longshore.lifecycle import ending
 from longshore.routers.envoy.admin import Admin
 from longshore.routers.envoy.files import Files
 from longshore.store import Store
@@ -134,15 +133,3 @@ def test_the_address_of_the_next_manager_stays(tmp_path: Path) -> None:
     with announced(tmp_path, "http://127.0.0.1:1", "1"):
         assert stated.exists()
     assert not stated.exists()
-
-
-async def test_a_start_that_somebody_cancels_for_another_reason_is_cancelled() -> None:
-    async def start() -> None:
-        with ending():
-            await asyncio.sleep(60)
-
-    task = asyncio.create_task(start())
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task

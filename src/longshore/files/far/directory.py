@@ -127,6 +127,10 @@ class FarDirectory:
                 release = standing.releases.get(version)
                 if release is not None and release.digest == manifest.digest:
                     return Shipped(meter.sent_bytes, manifest.size_bytes, base)
+                if standing.staging:
+                    # What a lost connection has left would be in the way of the disk's space.
+                    await self.sweep()
+                    standing = await self.standing(paths)
                 if standing.first is None:
                     await self._prepare(standing)
                 base = await self._base(stock, version, standing) if may_copy else None
@@ -299,6 +303,7 @@ class FarDirectory:
         )
 
     async def _copy(self, version: str, source: str, names: Sequence[str], user: str, record: str) -> None:
+        await self.sweep()
         found = os.fsdecode((await self._do(scripts.LINKS, source, *names)).stdout).split("\0")
         below = self.path / source
         input = bytearray()

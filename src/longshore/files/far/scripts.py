@@ -130,7 +130,10 @@ DISCLAIM = (
 enter
 exec 9< .longshore.lock
 flock -w 5 9 || die "'$wd/.longshore.lock' stayed locked by another process for 5 s: fuser finds it"
-[ "$(cat .longshore.lock)" != "$2" ] || { rm -f .longshore.lock && sync -- .; }
+[ "$(cat .longshore.lock)" = "$2" ] || exit 0
+rm -f .longshore.lock && sync -- .
+# What holds nothing any more was made for us.
+cd / && rmdir "$wd" 2> /dev/null || true
 """
 )
 

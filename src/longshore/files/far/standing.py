@@ -40,6 +40,8 @@ class Standing:
     first: First | None = None
     releases: Mapping[str, FarRelease] = field(default_factory=dict)
     shared: frozenset[str] = frozenset()
+    #: what is, or was left, half made or half removed
+    staging: frozenset[str] = frozenset()
     #: only where `first` is not there yet
     names: frozenset[str] = frozenset()
     taken: frozenset[str] = frozenset()
@@ -85,6 +87,7 @@ def parse_standing(said: bytes, where: str) -> Standing:
         first=First(tuple(first["found"]), first["taken_over"]) if first else None,
         releases=releases,
         shared=frozenset(several("shared")),
+        staging=frozenset(name for name in released if name.startswith(".")),
         names=frozenset(several("name")),
         taken=frozenset(taken),
     )

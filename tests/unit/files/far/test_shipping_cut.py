@@ -170,6 +170,13 @@ async def test_a_manager_that_gives_up_in_the_middle_leaves_what_is_swept(course
     course.check_done(far)
 
 
+async def test_what_a_session_that_was_killed_has_left_is_swept_by_the_next_one(course: Course) -> None:
+    _, far = await course.host()
+    plant(Path(far.path) / "releases/.2.staging-ab", {"tree/big": b""})
+    await course.upgrade(far)
+    course.check_done(far)
+
+
 async def test_what_is_being_received_is_not_swept(course: Course) -> None:
     _, far = await course.host()
     place = plant(Path(far.path) / "releases/.9.staging-1", {"x": b""})

@@ -1,0 +1,263 @@
+"""Rollouts on three real hosts: by each strategy under load, and with whatever can happen to hosts and connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from longshore.client import ApiError
+from longshore.client.results import Rollout
+from longshore.demo.load import Load
+from support.far_site import FarSite, open_far_site
+from support.hosts import Host, HostSet, HostsMissing, open_hosts
+from support.kills import LIGHT
+from support.manager import until
+
+pytestmark = pytest.mark.slow
+
+STRATEGIES = ("rolling", "blue-green", "canary", "recreate")
+#: seconds until a host that is gone is known to be
+LOST_S = 15.0
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostSet]:
+    try:
+        with open_hosts(tmp_path_factory.mktemp("hosts"), 3) as hosts, hosts.inside():
+            yield hosts
+    except HostsMissing as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+async def site(tmp_path: Path, hosts: HostSet) -> AsyncIterator[FarSite]:
+    async with open_far_site(tmp_path, hosts) as site:
+        yield site
+
+
+def lost(load: Load) -> list[str]:
+    return [f"{loss.kind}: {loss.outcome}" for loss in load.ledger.losses()]
+
+
+def failed_step(rollout: Rollout) -> str:
+    return next(step.name for step in rollout.steps if step.status == "failed")
+
+
+async def until_step(site: FarSite, name: str) -> None:
+    """That step of the rollout in progress has begun."""
+
+    async def begun() -> bool:
+        last = await site.last_rollout()
+        assert last is not None
+        steps = (await site.client.rollout("shop", last.id)).steps
+        return last.is_over or any(step.name == name for step in steps)
+
+    await until(begun, f"{name} has begun", 60.0)
+
+
+async def until_status(site: FarSite, health: str, bound_s: float = 60.0) -> None:
+    async def so() -> bool:
+        return (await site.client.get("shop")).health == health
+
+    await until(so, f"it is {health}", bound_s)
+
+
+async def test_no_request_is_lost_in_upgrades_rollbacks_and_failures_by_any_strategy(
+    site: FarSite, hosts: HostSet
+) -> None:
+    await site.deploy("1.0", "recreate")
+    await site.settled_on("1.0", *hosts)
+    async with site.load(**LIGHT) as load:
+        for number, strategy in enumerate(STRATEGIES, start=2):
+            await site.deploy(f"{number}.0", strategy)
+            await site.settled_on(f"{number}.0", *hosts)
+            over = await site.failed(f"{number}.1", strategy, broken=True, health_check={"deadline": "2s"})
+            assert over.status == "unwound", over
+            await site.settled_on(f"{number}.0", *hosts)
+            assert all(f"{number}.1" not in site.kept(host) for host in hosts)
+        await site.client.rollback("shop")
+        await site.settled_on("4.0", *hosts)
+    assert lost(load) == []
+    assert len(load.ledger) > 500
+
+
+async def test_hosts_are_taken_one_after_the_other_where_that_is_asked_for(site: FarSite, hosts: HostSet) -> None:
+    await site.deploy("1.0", "rolling")
+    rollout = await site.deploy("2.0", "rolling", rolling={"serial": 1, "max_surge": 1, "max_unavailable": 0})
+    started = [step.message for step in rollout.steps if step.name == "start_instances"]
+    assert len(started) == 3
+    await site.settled_on("2.0", *hosts)
+
+
+async def test_hooks_run_once_or_on_each_host(site: FarSite, hosts: HostSet) -> None:
+    mark = "echo $DEPLOYMENT_HOST $DEPLOYMENT_VERSION >> /var/tmp/hooks; pwd; cat VERSION"
+    await site.deploy("1.0", "rolling", hooks_on="each", pre_deploy_hooks=[mark])
+    for host in hosts:
+        assert host.shell("cat /var/tmp/hooks; rm /var/tmp/hooks") == f"{host.name} 1.0\n"
+    rollout = await site.deploy("2.0", "rolling", hooks_on="once", post_deploy_hooks=[mark])
+    said = [host.shell("cat /var/tmp/hooks 2>/dev/null; rm -f /var/tmp/hooks") for host in hosts]
+    assert sorted(said) == ["", "", "host1 2.0\n"]
+    (step,) = (step for step in rollout.steps if step.name == "post_deploy_hooks")
+    assert "/srv/shop/releases/2.0" in step.message
+    over = await site.failed("3.0", "rolling", pre_deploy_hooks=["echo no good; exit 3"])
+    assert (over.status, failed_step(over)) == ("unwound", "pre_deploy_hooks")
+    assert over.failure is not None
+    assert "on host1" in over.failure.message
+
+
+async def test_output_is_read_from_the_journals_of_all_hosts(site: FarSite, hosts: HostSet) -> None:
+    await site.deploy("1.0", "rolling", command="echo began on $HOST:$PORT; exec /usr/bin/python3 polite.py")
+    lines = [line.line for line in (await site.client.logs("shop")).lines]
+    assert sum(line.startswith("began on 0.0.0.0:") for line in lines) == 3
+
+
+async def test_a_power_cut_in_the_middle_is_undone_on_the_hosts_that_are_left(site: FarSite, hosts: HostSet) -> None:
+    await site.deploy("1.0", "rolling")
+    began = asyncio.ensure_future(site.failed("2.0", "rolling", pre_deploy_hooks=["sleep 3"]))
+    await until_step(site, "pre_deploy_hooks")
+    hosts[2].crash()
+    try:
+        over = await began
+        assert over.status == "unwound", over
+        await site.settled_on("1.0", hosts[0], hosts[1])
+        assert set(await site.answering()) == {"1.0"}
+    finally:
+        hosts[2].start()
+    await until_status(site, "healthy")
+    await site.settled_on("1.0", *hosts)
+    assert site.kept(hosts[2]) == {"1.0"}
+
+
+async def test_a_power_cut_in_the_middle_is_done_without_where_a_host_may_fail(site: FarSite, hosts: HostSet) -> None:
+    await site.deploy("1.0", "rolling")
+    began = asyncio.ensure_future(
+        site.client.deploy(site.spec("2.0", "rolling", max_failed_hosts=1, pre_deploy_hooks=["sleep 3"]), timeout=180)
+    )
+    await until_step(site, "pre_deploy_hooks")
+    hosts[2].crash()
+    try:
+        assert (await began).success
+        await site.settled_on("2.0", hosts[0], hosts[1])
+        await until_status(site, "degraded")
+    finally:
+        hosts[2].start()
+    await until_status(site, "healthy")
+    await site.settled_on("2.0", *hosts)
+    assert site.kept(hosts[2]) == site.kept(hosts[0])
+
+
+async def test_a_partition_keeps_nobody_from_being_answered_and_is_caught_up_with(
+    site: FarSite, hosts: HostSet
+) -> None:
+    await site.deploy("1.0", "rolling")
+    async with site.load(**LIGHT) as load:
+        hosts[1].cut()
+        try:
+            await until_status(site, "degraded")
+            await site.client.deploy(site.spec("2.0", "rolling", max_failed_hosts=1), timeout=180)
+            assert set(await site.answering()) == {"2.0"}
+            assert site.running(hosts[1]), "what runs behind the partition runs on"
+        finally:
+            hosts[1].mend()
+        await until_status(site, "healthy")
+        await site.settled_on("2.0", *hosts)
+    # What host2 had when the cable was pulled may be lost where it may not be repeated; nothing else is.
+    assert {loss.kind for loss in load.ledger.losses()} <= {"post", "websocket", "events", "slow"}
+    assert len(lost(load)) <= LIGHT["connections"] + 3
+
+
+async def test_a_host_that_boots_anew_serves_again_by_itself(site: FarSite, hosts: HostSet) -> None:
+    await site.deploy("1.0", "rolling")
+    await site.kill()
+    hosts[0].reboot()
+    await until(lambda: site.running(hosts[0]), "its units are back, with no manager there", 30.0)
+    await site.restart()
+    await until_status(site, "healthy")
+    await site.settled_on("1.0", *hosts)
+
+
+STEPS = (
+    *("check_hosts", "ship_release", "pre_deploy_hooks", "start_instances", "await_ready", "shift_traffic"),
+    *("drain", "stop_instances", "health_check", "post_deploy_hooks", "switch_hosts", "retire", "prune_hosts"),
+)
+
+
+def cut_connections(host: Host) -> None:
+    """The sessions of ours that are open there end, by their units; whoever connects again is let in."""
+    for line in host.shell("loginctl list-sessions --no-legend", expect=None).splitlines():
+        host.ask("loginctl", "kill-session", line.split()[0], "--signal=KILL", expect=None)
+
+
+async def test_connections_that_are_cut_at_each_step_change_nothing(site: FarSite, hosts: HostSet) -> None:
+    await site.deploy("1.0", "rolling")
+    ran = "echo $DEPLOYMENT_ROLLOUT_ID $DEPLOYMENT_HOOK >> /var/tmp/hooks; sleep 1"
+    for number, step in enumerate(STEPS, start=2):
+        began = asyncio.ensure_future(
+            site.client.deploy(
+                site.spec(f"{number}.0", "rolling", pre_deploy_hooks=[ran], post_deploy_hooks=[ran]), timeout=150
+            )
+        )
+        await until_step(site, step)
+        for host in hosts:
+            cut_connections(host)
+        assert (await began).success, step
+        await site.settled_on(f"{number}.0", *hosts)
+    told = hosts[0].shell("cat /var/tmp/hooks; rm /var/tmp/hooks").splitlines()
+    assert len(told) == len(set(told)) == 2 * len(STEPS), "a hook ran twice, or not at all"
+
+
+async def test_a_manager_killed_in_a_rollout_on_hosts_leaves_one_release(site: FarSite, hosts: HostSet) -> None:
+    await site.deploy("1.0", "rolling")
+    versions = []
+    for number, step in enumerate(("ship_release", "start_instances", "drain", "switch_hosts", "retire"), start=2):
+        await site.begin(f"{number}.0", "rolling")
+        await until_step(site, step)
+        await site.kill()
+        await site.restart()
+        over = await site.until_over(120.0)
+        version = f"{number}.0" if over.status == "succeeded" else versions[-1] if versions else "1.0"
+        versions.append(version)
+        await site.settled_on(version, *hosts)
+    assert "1.0" in versions
+
+
+async def test_a_full_disk_on_one_host_is_told_and_leaves_nothing(site: FarSite, hosts: HostSet) -> None:
+    hosts[1].shell("mkdir -p /srv/small && mount -t tmpfs -o size=2m tmpfs /srv/small")
+    try:
+        big = site.artifact("1.0") / "big"
+        big.write_bytes(b"x" * 1024 + bytes(range(256)) * 16 * 1024)
+        with pytest.raises(ApiError, match="on host host2: the release takes"):
+            await site.deploy("1.0", "rolling", working_directory="/srv/small/shop")
+        assert hosts[0].shell("ls -A /srv/small/shop 2>/dev/null || true") == ""
+    finally:
+        hosts[1].shell("umount /srv/small")
+
+
+async def test_a_unit_of_the_users_own_is_restarted_on_every_host_and_never_written(
+    site: FarSite, hosts: HostSet
+) -> None:
+    unit = (
+        "[Service]\nEnvironment=HOST=0.0.0.0 PORT=3000\nWorkingDirectory=/srv/shop/current\n"
+        "ExecStart=/bin/sh -c 'RELEASE_VERSION=$$(cat VERSION) exec /usr/bin/python3 polite.py'\n"
+    )
+    for host in hosts:
+        host.path("/etc/systemd/system/mine.service").write_text(unit)
+        host.ask("systemctl", "daemon-reload")
+    fields = {"service_name": "mine", "systemd": {"unit": "existing", "port": 3000}, "command": None, "replicas": None}
+    given = site.spec("1.0", "rolling", **fields)
+    await site.client.deploy({k: v for k, v in given.items() if v is not None}, timeout=60)
+    async with site.load(**LIGHT) as load:
+        given = site.spec("2.0", "rolling", **fields)
+        await site.client.deploy({k: v for k, v in given.items() if v is not None}, timeout=60)
+        assert set(await site.answering()) == {"2.0"}
+    assert lost(load) == []
+    for host in hosts:
+        assert host.path("/etc/systemd/system/mine.service").read_text() == unit
+        assert site.current(host) == "2.0"
+    await site.client.delete("shop")
+    for host in hosts:
+        assert host.path("/etc/systemd/system/mine.service").read_text() == unit
+        host.path("/etc/systemd/system/mine.service").unlink()

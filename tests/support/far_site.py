@@ -1,0 +1,111 @@
+"""A real manager whose environment is real hosts: `async with open_far_site(tmp_path, hosts) as site: …`.
+
+The manager, its clients and Envoy run on this machine, in the network of the hosts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from longshore.client.results import Rollout
+from support.hosts import Host, HostSet
+from support.kills import SHORT
+from support.manager import Site, _take_down, bounded, until
+
+ENVIRONMENT = "production"
+#: what is left of the site's deployment on a host: files, units that systemd knows
+TRACES = """
+ls -d /etc/systemd/system/shop@* /srv/shop /run/longshore-[0-9a-f]*-* 2> /dev/null
+systemctl list-units --all --plain --no-legend 'shop@*'
+"""
+
+
+class FarSite(Site):
+    """As a Site, on hosts. keepalive: silence after which a host is asked for, three times of which are a loss."""
+
+    def __init__(self, directory: Path, hosts: HostSet, *, keepalive: str = "1s", **more: Any) -> None:
+        environment = {
+            "driver": "systemd",
+            "hosts": [json.loads(host.settings().model_dump_json(exclude_defaults=True)) for host in hosts],
+            "ssh": {
+                "known_hosts": str(hosts[0].known_hosts),
+                "keepalive": keepalive,
+                "connect_timeout": "4s",
+            },
+            **more,
+        }
+        super().__init__(directory, len(hosts), {"LONGSHORE_ENVIRONMENTS": json.dumps({ENVIRONMENT: environment})})
+        self.hosts = hosts
+
+    def spec(self, version: str, strategy: str, *, broken: bool = False, **fields: Any) -> dict[str, Any]:
+        given = {
+            **SHORT,
+            "environment": ENVIRONMENT,
+            "command": ["/usr/bin/python3", "polite.py"],
+            "blue_green": {"keep_old": "1s"},
+            **fields,
+        }
+        return super().spec(version, strategy, broken=broken, **given)
+
+    def running(self, host: Host) -> list[str]:
+        """Units of the deployment that run on a host."""
+        said = host.shell("systemctl list-units --plain --no-legend --state=active 'shop@*'", expect=None)
+        return [line.split()[0] for line in said.splitlines() if line.strip()]
+
+    def current(self, host: Host) -> str:
+        return host.shell("readlink /srv/shop/current || true").strip().removeprefix("releases/")
+
+    def kept(self, host: Host) -> set[str]:
+        return set(host.shell("ls /srv/shop/releases 2>/dev/null || true").split())
+
+    def traces(self, host: Host) -> str:
+        """Whatever is left of the deployment on a host; "" for nothing."""
+        return host.shell(TRACES, expect=None).strip()
+
+    async def answering(self, count: int = 12) -> Counter[str]:
+        return await self.answers(count)
+
+    async def settled_on(self, version: str, *hosts: Host, bound_s: float = 45.0) -> None:
+        """Each of these hosts runs one instance of that version and nothing else, and `current` names it."""
+
+        async def settled() -> None:
+            def wrong() -> str:
+                for host in hosts:
+                    if len(self.running(host)) != 1 or self.current(host) != version:
+                        return f"{host.name} runs {self.running(host)}, current is {self.current(host)}"
+                return ""
+
+            await until(lambda: not wrong(), f"{version} alone is on all hosts: {wrong()}", bound_s)
+
+        await bounded(settled(), bound_s + 10, "it settles")
+        assert set(await self.answers(8)) == {version}
+
+    async def failed(self, version: str, strategy: str, **fields: Any) -> Rollout:
+        """A deploy that is not to succeed, as it ended."""
+        began = await self.begin(version, strategy, **fields)
+        assert began is not None
+        return await self.until_over(150.0)
+
+
+@asynccontextmanager
+async def open_far_site(directory: Path, hosts: HostSet, **more: Any) -> AsyncIterator[FarSite]:
+    """At its end everything is gone, on the hosts too."""
+    site = FarSite(directory, hosts, **more)
+    site.data.mkdir(mode=0o700)
+    try:
+        await site.start_manager()
+        yield site
+    except BaseException as error:
+        error.add_note(f"the manager's log ends:\n{site.manager.tail(60)}")
+        await _take_down(site, report=False)
+        raise
+    await _take_down(site, report=True)
+    left = {host.name: site.traces(host) for host in hosts}
+    assert not any(left.values()), f"left over on hosts: {left}"
+
+
