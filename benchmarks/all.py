@@ -19,7 +19,10 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 # To add a benchmark: a file here that calls harness.main(title, measure), its name below, and a section in
 # docs/benchmarks.md that says what is measured and why the target is what it is.
-BENCHMARKS = ("deploy_overhead", "rollback_latency", "status_reads", "start_with_500", "zero_loss", "canary_analysis")
+BENCHMARKS = (
+    *("deploy_overhead", "rollback_latency", "status_reads", "start_with_500", "zero_loss", "canary_analysis"),
+    "shipping",
+)
 
 
 def main() -> int:

@@ -319,11 +319,13 @@ free=$((${2% *} * ${2#* }))
 [ "$total" -le "$free" ] || die "what '$wd/$from' holds takes $total bytes to copy, but only $free are free there:" \
   "free space, or choose another working_directory"
 shift 2
-( cd -- "$from" && { [ $# -gt 0 ] || set -- .; } && for name do cp -a --reflink=auto -- "./$name" "$tree/"; done ) \
-  2> "$top/errors" || {
-    # What vanished meanwhile is left out.
-    ! grep -qv 'No such file or directory' "$top/errors" || { cat "$top/errors" >&2; exit 1; }
-  }
+(
+  cd -- "$from" || exit 1
+  [ $# -gt 0 ] || set -- .
+  for name do cp -a --reflink=auto -- "./$name" "$tree/" || [ $? = 1 ] || echo "cp was ended" >&2; done
+) 2> "$top/errors"
+# What vanished meanwhile is left out.
+if grep -v 'No such file or directory' "$top/errors" >&2; then exit 1; fi
 find "$tree" ! -type f ! -type d ! -type l -exec rm -f -- {} +
 ( cd "$tree" && xargs -0 -r -n 2 sh -c '[ ! -L "./$1" ] || ln -sfnT -- "$2" "./$1"' sh < "$wd/$top/links" )
 if [ -n "$user" ]; then chown -R -h -- "$user:" "$tree"; fi

@@ -55,16 +55,15 @@ class Stock:
     async def base(self, version: str, there: Mapping[str, str]) -> str | None:
         """Of the releases on a host (version → digest) the one that has most in common with this one, of those that
         stand here as well."""
-        new = {(entry.content, entry.size) for _, entry in (await self.manifest(version)).files()}
-        best, common = None, -1
+        best, most = None, -1
         for other, digest in there.items():
             if other == version or await to_its_end(self.local.release, other) is None:
                 continue
-            theirs = await self.manifest(other)
-            if theirs.digest == digest:
-                same = sum(entry.size for _, entry in theirs.files() if (entry.content, entry.size) in new)
-                if same > common:
-                    best, common = other, same
+            if (await self.manifest(other)).digest == digest:
+                pair = (await self.manifest(version), await self.manifest(other))
+                common = await self._once(("common", version, other), _common_bytes, *pair)
+                if common > most:
+                    best, most = other, common
         return best
 
     async def shipment(self, version: str, base: str | None, avoid: frozenset[str] = frozenset()) -> Shipment:
@@ -147,6 +146,11 @@ class Stock:
         for place in (self._own / "chunks").glob("*"):
             if place.name not in contents:
                 place.unlink(missing_ok=True)
+
+
+def _common_bytes(new: Manifest, old: Manifest) -> int:
+    contents = {entry.content for _, entry in new.files()}
+    return sum(entry.size for _, entry in old.files() if entry.content in contents)
 
 
 def _keep(place: Path, content: bytes) -> None:
