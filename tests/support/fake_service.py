@@ -31,6 +31,7 @@ from longshore.model import (
     StepRecord,
     StepStatus,
 )
+from longshore.rollout.hook_output import HookOutput
 from longshore.rollout.reports import (
     Change,
     CheckReport,
@@ -303,6 +304,9 @@ class FakeService:
         self, name: str, instance: str, *, tail: int | None, since: float | None, follow: bool
     ) -> AsyncGenerator[LogLine, None]:
         return logs.read(self.root / f"{instance}.log", tail=tail, since=since, follow=follow)
+
+    def hook_output(self, name: str, rollout_id: str) -> HookOutput:
+        return HookOutput(self.root, self.rollout(name, rollout_id))
 
     def idempotency_begin(self, once: Once, fingerprint: str) -> str | None:
         stored, rollout_id = self.keys.setdefault(once, (fingerprint, None))

@@ -342,6 +342,15 @@ class Logs(BaseModel):
     problems: list[LogProblem] = []
 
 
+class HookLine(BaseModel):
+    phase: Annotated[str, Field(examples=["pre_deploy"], description="pre_deploy, post_deploy or canary_check.")]
+    line: str
+
+
+class Hooks(BaseModel):
+    lines: list[HookLine]
+
+
 class PlannedStep(BaseModel):
     name: str
     description: str

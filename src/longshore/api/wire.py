@@ -31,6 +31,7 @@ from longshore.model import (
     Token,
     Waiting,
 )
+from longshore.rollout.hook_output import HookLine
 from longshore.rollout.reports import EndpointList, HealthReport, Preview, Status, Summary, Validation
 from longshore.webhooks.desk import WebhookReport
 
@@ -196,6 +197,10 @@ def log_line_json(line: LogLine, **of: str) -> Json:
         "time": _instant_or_null(line.latest),
         "earliest": _instant_or_null(line.earliest),
     }
+
+
+def hook_line_json(line: HookLine) -> Json:
+    return {"phase": line.phase, "line": line.text}
 
 
 def status_json(status: Status) -> Json:

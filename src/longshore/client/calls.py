@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from datetime import UTC, datetime
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from longshore.client import results
 from longshore.client.decode import decode
-from longshore.client.effects import ANSWER_TIMEOUT, ChannelClosed, Emit, Flow, Open, Receive, Reply, Request
+from longshore.client.effects import ANSWER_TIMEOUT, Emit, Flow, Reply, Request
 from longshore.client.errors import ConnectionLost, NotFound, UnexpectedAnswer, error_of_body
+from longshore.durations import format_duration
 
 T = TypeVar("T")
 
 ROOT = "/api/v1/deployments"
+#: an aware time; or how long ago, in seconds or as Go writes durations
+Since: TypeAlias = datetime | float | str | None
 #: rows asked for at a time when all are wanted; the API allows up to 500
 PAGE = 200
 #: seconds for an answer that the API itself may keep back for 50 s
@@ -196,16 +200,27 @@ def follow_endpoints(name: str) -> Flow[None]:
             found = yield from endpoints(name, before)
 
 
-def follow_logs(name: str, instance: str | None, tail: int) -> Flow[None]:
-    """Emits each LogLine: the last `tail` of them, then what is written, until the manager ends the stream."""
-    params = {"follow": "true", "tail": tail, **({"instance": instance} if instance else {})}
-    yield Open("stream", path_of(name, "logs"), params)
-    while True:
-        try:
-            text = yield Receive()
-        except ChannelClosed:
-            return
-        yield Emit(decode(results.LogLine, loads(text)))
+def since_of(since: Since) -> str | None:
+    """As the API reads it. Raises ValueError for a time that does not say of which zone it is."""
+    if isinstance(since, datetime):
+        if since.tzinfo is None:
+            raise ValueError(f"since has to be an aware time, or how long ago: {since} says no time zone")
+        return since.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return since if since is None or isinstance(since, str) else format_duration(since)
+
+
+def hooks(name: str, rollout: str | None, tail: int) -> Flow[results.Hooks]:
+    """None: of the rollout in progress, or the last."""
+    chosen = rollout or (yield from last_rollout(name)).id
+    return (yield from get(results.Hooks, path_of(name, "rollouts", chosen, "hooks"), tail=tail))
+
+
+def last_rollout(name: str) -> Flow[results.Rollout]:
+    """The one in progress, or the last. Raises NotFound where there was none."""
+    page = yield from get(results.Rollouts, path_of(name, "rollouts"), limit=1)
+    if not page.rollouts:
+        raise NotFound(404, "NOT_FOUND", f"{name} has no rollouts", {"deployment": name})
+    return page.rollouts[0]
 
 
 def loads(text: str) -> Any:

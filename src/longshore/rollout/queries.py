@@ -21,6 +21,7 @@ from longshore.model import (
 )
 from longshore.rollout.checkup import check_up
 from longshore.rollout.endpoints import next_endpoints, read_endpoints
+from longshore.rollout.hook_output import HookOutput
 from longshore.rollout.log_files import logged_instances
 from longshore.rollout.reports import EndpointList, HealthReport, Status, Summary
 from longshore.rollout.status import get_deployment, health_of, read_status, summaries
@@ -113,6 +114,9 @@ class Queries:
             else Output(name, instance, self._world.instance_log(name, instance))
         )
         return driver.logs(output, tail=tail, since=since, follow=follow)
+
+    def hook_output(self, name: str, rollout_id: str) -> HookOutput:
+        return HookOutput(self._world.logs / name, self.rollout(name, rollout_id))
 
     def watch(self, name: str, rollout_id: str | None, after: int) -> Subscription:
         """Progress of the rollout in progress (or of the last one), then of all that follow."""
