@@ -1,0 +1,67 @@
+"""What more hosts cost: ten real hosts against one of them, in the same run.
+
+The hosts are those of tests/hosts/kit: full systemds in namespaces of this machine, reached by SSH. They share its
+processors, which ten machines do not. Needs root and what the kit needs; says so where it cannot run.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from harness import Figure, main
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from support.far_site import open_far_site  # type: ignore[import-not-found]
+from support.hosts import HostSet, open_hosts  # type: ignore[import-not-found]
+
+HOSTS, ROUNDS = 10, 3
+#: times one host's: a deploy that changes nothing, and a rolling one with serial 25 %
+NO_CHANGE_X, ROLLING_X = 3.0, 6.0
+
+
+async def measure() -> list[Figure]:
+    with (
+        tempfile.TemporaryDirectory(dir="/var/tmp") as directory,
+        open_hosts(Path(directory), HOSTS) as hosts,
+        hosts.inside(),
+    ):
+        one = await deploys(Path(tempfile.mkdtemp(dir=directory)), replace(hosts, all=hosts.all[:1]))
+        ten = await deploys(Path(tempfile.mkdtemp(dir=directory)), hosts)
+    note = f"median of {ROUNDS}"
+    return [
+        Figure("one host: a deploy that changes nothing", one["same"], "s", note=note),
+        Figure(f"{HOSTS} hosts: the same", ten["same"], "s", note=note),
+        Figure("ratio", ten["same"] / one["same"], "x", at_most=NO_CHANGE_X),
+        Figure("one host: rolling, 1 instance", one["rolling"], "s", note=note),
+        Figure(f"{HOSTS} hosts: rolling, 1 instance each, serial 25 %", ten["rolling"], "s", note=note),
+        Figure("ratio", ten["rolling"] / one["rolling"], "x", at_most=ROLLING_X),
+    ]
+
+
+async def deploys(directory: Path, hosts: HostSet) -> dict[str, float]:
+    """Seconds of a redeploy of what serves, and of a rolling upgrade."""
+
+    serial: dict[str, Any] = {"rolling": {"serial": "25%", "max_surge": "25%"}}
+    at_once: dict[str, Any] = {"rolling": {"max_surge": "100%"}}
+    found: dict[str, list[float]] = {"same": [], "rolling": []}
+    async with open_far_site(directory, hosts) as site:
+        await site.deploy("1.0", "rolling")
+        for number in range(2, 2 + ROUNDS):
+            for what, fields in (("rolling", serial), ("same", at_once)):
+                began = time.monotonic()
+                await site.client.deploy(site.spec(f"{number}.0", "rolling", **fields), timeout=300)
+                found[what].append(time.monotonic() - began)
+    print(json.dumps({"hosts": len(hosts), **found}), file=sys.stderr)
+    return {what: median(seconds) for what, seconds in found.items()}
+
+
+if __name__ == "__main__":
+    main(f"{HOSTS} hosts against one", measure)
