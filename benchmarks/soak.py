@@ -36,8 +36,8 @@ from soaking.stand import Stand, entries
 from longshore.demo.stage import open_stage
 from longshore.drivers.process import MARK
 
-#: between two checks of the invariants
-ROUND_S = 45.0
+#: between two checks of the invariants: each gives a sample, and there have to be enough of one life to tell its growth
+ROUND_S = 30.0
 #: of the time, the part in which managers and Envoys are killed too
 HARSH = 0.4
 

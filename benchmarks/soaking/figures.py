@@ -75,7 +75,11 @@ def _faults(stand: Stand) -> Iterator[Figure]:
 
 
 def _growths(samples: Sequence[Sample]) -> Iterator[Figure]:
-    """Of the longest life of one manager and one Envoy, without its warm-up. With too few samples nothing is judged."""
+    """Of the longest life of one manager and one Envoy, without its warm-up: what it surely does not grow by more than.
+
+    Judged is the upper end of the interval, not the slope: samples that tell nothing prove no absence of growth. With
+    too few of them nothing is judged.
+    """
     life = steady(samples)
     if len(life) < 3:
         return
@@ -83,11 +87,11 @@ def _growths(samples: Sequence[Sample]) -> Iterator[Figure]:
     for name, measure in MEASURES.items():
         values = [(each.at, each.values[name]) for each in life]
         grew = growth(values)
-        note = f"{show(values[0][1], measure.unit)} → {show(values[-1][1], measure.unit)}; {_interval(grew)}"
+        note = f"{show(values[0][1], measure.unit)} → {show(values[-1][1], measure.unit)}; {_told_of(grew)}"
         if name == "manager: objects":
             note += f"; most: {_most(life)}"
         limit = measure.at_most if enough else None
-        yield Figure(f"{name}, an hour", grew.slope, measure.unit, at_most=limit, note=note)
+        yield Figure(f"{name}: growth an hour, at most", grew.high, measure.unit, at_most=limit, note=note)
     minutes = (life[-1].at - life[0].at) / 60
     yield Figure("samples of one life", len(life), note=f"over {minutes:.0f} min" if enough else "too few to judge")
 
@@ -102,8 +106,8 @@ def steady(samples: Sequence[Sample]) -> Sequence[Sample]:
     return found[round(len(found) * WARM_UP) :]
 
 
-def _interval(grew: Growth) -> str:
-    return f"95 %: {grew.low:,.0f} to {grew.high:,.0f}"
+def _told_of(grew: Growth) -> str:
+    return f"{grew.slope:,.0f} an hour; 95 %: {grew.low:,.0f} to {grew.high:,.0f}"
 
 
 def _most(life: Sequence[Sample]) -> str:

@@ -8,10 +8,13 @@ anything at all before it is led astray, so a rollout that is still tidying up a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import NormalDist, median
+from typing import TypeVar
+
+Number = TypeVar("Number", int, float)
 
 #: of the interval, both sides together
 CONFIDENCE = 0.95
@@ -39,3 +42,9 @@ def growth(samples: Sequence[tuple[float, float]]) -> Growth:
     low = max(0, round((len(slopes) - spread) / 2) - 1)
     high = min(len(slopes) - 1, round((len(slopes) + spread) / 2))
     return Growth(median(slopes), slopes[low], slopes[high])
+
+
+def least(looks: Sequence[Mapping[str, Number]]) -> dict[str, Number]:
+    """The least of each number; one that a look does not name was 0 in it."""
+    names = dict.fromkeys(name for look in looks for name in look)
+    return {name: min(look.get(name, 0) for look in looks) for name in names}

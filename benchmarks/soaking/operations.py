@@ -10,7 +10,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
-from longshore.client import ApiError, ClientError, ConnectionLost, DeploymentNotFound, ManagerUnreachable
+from longshore.client import (
+    ApiError,
+    ClientError,
+    ConnectionLost,
+    DeploymentNotFound,
+    InternalError,
+    ManagerUnreachable,
+)
 from soaking.hostile import refused
 from soaking.patience import BOUND_S, patiently
 from soaking.roles import App, Turn, files, spec
@@ -59,7 +66,7 @@ def _failed(stand: Stand, app: App, name: str, since: float, error: ApiError) ->
         stand.violated(f"{name} of {app.name} was not undone: {error.code}: {error}: {error.cause}")
     if stand.disturbed(app, since):
         return f"{error.code}, by a fault"
-    if error.code == "DEPENDENCY_FAILED" and any(
+    if "DEPENDENCY_FAILED" in (error.code, error.cause.partition(":")[0]) and any(
         stand.app(need).worked_on(since) or stand.disturbed(stand.app(need), since) for need in app.role.needs
     ):
         return "dependency was being worked on"
@@ -207,8 +214,9 @@ async def _delete(stand: Stand, name: str) -> None:
             return
         except DeploymentNotFound:
             return
-        except (ConnectionLost, ManagerUnreachable):
-            # The client does not repeat a delete: whoever asked for it does, once the manager is back.
+        except (ConnectionLost, InternalError, ManagerUnreachable):
+            # The client does not repeat a delete: whoever asked for it does, once the manager is back. One that is just
+            # stopping says so, by an INTERNAL_ERROR, and its successor takes away what it had begun to.
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(0.2)

@@ -16,6 +16,9 @@ from longshore.rollout.strategies import STRATEGIES
 
 #: each slow request, stream and WebSocket; well below the drain_timeout, so none may be cut by a rollout
 HELD_S = 3.0
+#: How long a recreate may hold requests back: as long as the drain and the start of the new instances may take, which
+#: on a machine at its limit comes to more than the half minute that is the default. p99 and the longest are told.
+HELD_BACK_S = 90.0
 #: how long an old set is kept warm after a blue-green switch
 KEPT_WARM_S = 5.0
 #: operations that are remembered of each deployment: more than there are between two looks
@@ -112,6 +115,7 @@ def spec(stage: Stage, app: App, *, broken: bool = False, **fields: Any) -> dict
         "post_deploy_hooks": ["true"],
         "dependencies": list(role.needs),
         "canary": {"steps": SHORT_CANARY, "analysis": {"on_inconclusive": "continue"}},
+        "recreate": {"hold": f"{HELD_BACK_S:g}s"},
         "blue_green": {"keep_old": f"{KEPT_WARM_S:g}s"},
         "drain_timeout": f"{2 * HELD_S + 2:g}s",
         **fields,

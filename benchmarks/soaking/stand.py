@@ -28,7 +28,7 @@ from longshore.drivers.members import environment, processes
 from longshore.drivers.process import MARK
 from soaking.clients import Clients
 from soaking.inspected import INSPECTION
-from soaking.roles import HELD_S, App, roles
+from soaking.roles import HELD_BACK_S, HELD_S, App, roles
 
 #: above the ports of services, below those of instances (20000-29999) and of outgoing connections, one of which could
 #: otherwise take a port while the manager or Envoy is down
@@ -118,7 +118,7 @@ class Stand(Stage):
     async def begin_load(self) -> None:
         ports = {app.name: app.port for app in self.apps if app.role.loaded}
         per_connection = REQUESTS_PER_S / len(ports) / CONNECTIONS
-        held = {"websockets": 1, "streams": 1, "slow": 1, "held_s": HELD_S}
+        held = {"websockets": 1, "streams": 1, "slow": 1, "held_s": HELD_S, "timeout_s": HELD_BACK_S + 10}
         await self.clients.begin(ports, {"connections": CONNECTIONS, "pause_s": 1 / per_connection, **held})
 
     # ------------------------------------------------------------------------------------------- what happened

@@ -7,7 +7,7 @@ id that its process will carry, is stored before the process exists, so that no 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -238,11 +238,15 @@ class Fleet:
 
     # ------------------------------------------------------------------------------------------------ addresses
 
-    def targets(self, ids: tuple[str, ...]) -> tuple[Target, ...]:
+    def targets(self, ids: tuple[str, ...], without: Collection[str] = ()) -> tuple[Target, ...]:
         """Addresses of those that have one. Those on hosts out of reach, or not started there yet, are left out, unless
-        that left none; so are those on hosts that have a name only, and were never reached."""
+        that left none; so are those on hosts that have a name only, and were never reached.
+
+        without   further hosts that are known to be out of reach
+        """
         found = [i for id in ids if (i := self._store.instance(id)) is not None and i.port is not None]
-        present = [i for i in found if i.host == HERE or (self._reached(i) and i.handle is not None)]
+        gone = {i.host for i in found if i.host in without or not self._reached(i)}
+        present = [i for i in found if i.host == HERE or (i.host not in gone and i.handle is not None)]
         return tuple(
             Target(place.address, i.port, i.id)
             for i in present or found
@@ -259,13 +263,13 @@ class Fleet:
             )
         return place.address
 
-    def traffic(self, routing: Routing) -> Traffic:
-        """The routing, resolved to addresses."""
+    def traffic(self, routing: Routing, without: Collection[str] = ()) -> Traffic:
+        """The routing, resolved to addresses, as targets() does."""
 
         def resolve(pool: Any) -> TargetPool | None:
             if pool is None:
                 return None
-            return TargetPool(pool.id, self.targets(pool.instances), pool.health_path, pool.version)
+            return TargetPool(pool.id, self.targets(pool.instances, without), pool.health_path, pool.version)
 
         return Traffic(
             port=routing.port,

@@ -325,5 +325,5 @@ async def test_an_instance_takes_requests_again_soon_after_it_runs_however_often
 
 
 async def until_all_take_requests(site: Site) -> None:
-    while len((await look_at_takers(site.data)).takers("shop")) < REPLICAS:
+    while len((await look_at_takers(site.data)).takers("shop")) < REPLICAS:  # noqa: ASYNC110 - only Envoy knows
         await asyncio.sleep(0.02)

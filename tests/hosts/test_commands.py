@@ -73,7 +73,7 @@ async def test_it_has_the_environment_that_it_was_given(host: SshHost) -> None:
 async def test_a_secret_is_in_no_list_of_processes_and_no_property(host: SshHost, hosts: HostSet) -> None:
     running = asyncio.create_task(run(host, "sleep 2", environment={"PATH": "/usr/bin:/bin", "SECRET": "hunter2"}))
     unit = f"longshore-{NAME}.service"
-    await until(lambda: hosts[0].show(unit, "ActiveState") == "active", "that it runs")
+    await until(lambda: hosts[0].show(unit, "ActiveState") == "active", "that it runs", 30)
     seen = hosts[0].ask("systemctl", "show", unit) + hosts[0].ask("ps", "axww", "-o", "args")
     assert "hunter2" not in seen
     await running
@@ -124,7 +124,7 @@ async def test_a_directory_that_does_not_exist_is_named(host: SshHost) -> None:
 async def test_after_a_manager_was_killed_the_next_one_gets_its_result(host: SshHost, hosts: HostSet) -> None:
     line = "echo run >> /srv/shop/runs; sleep 2; echo done"
     killed = asyncio.create_task(run(host, line))
-    await until(lambda: hosts[0].path("/srv/shop/runs").exists(), "that it runs")
+    await until(lambda: hosts[0].path("/srv/shop/runs").exists(), "that it runs", 30)
     killed.cancel()
     await asyncio.gather(killed, return_exceptions=True)
     successor = connected(hosts[0])
@@ -136,7 +136,7 @@ async def test_after_a_manager_was_killed_the_next_one_gets_its_result(host: Ssh
 
 async def test_through_a_lost_connection_it_runs_once(host: SshHost, hosts: HostSet) -> None:
     running = asyncio.create_task(run(host, "echo run >> /srv/shop/cut; sleep 3; echo done"))
-    await until(lambda: hosts[0].path("/srv/shop/cut").exists(), "that it runs")
+    await until(lambda: hosts[0].path("/srv/shop/cut").exists(), "that it runs", 30)
     hosts[0].cut()
     await asyncio.sleep(4)  # three keep-alives of a second: the connection is given up
     hosts[0].mend()
@@ -147,7 +147,7 @@ async def test_through_a_lost_connection_it_runs_once(host: SshHost, hosts: Host
 
 async def test_of_a_host_that_was_restarted_meanwhile_nothing_is_guessed(host: SshHost, hosts: HostSet) -> None:
     running = asyncio.create_task(run(host, "echo run >> /srv/shop/boot; sleep 60"))
-    await until(lambda: hosts[0].path("/srv/shop/boot").exists(), "that it runs")
+    await until(lambda: hosts[0].path("/srv/shop/boot").exists(), "that it runs", 30)
     hosts[0].crash()
     hosts[0].start()
     with pytest.raises((DriverError, HostUnreachable)):
@@ -161,7 +161,7 @@ async def test_of_a_host_that_was_restarted_meanwhile_nothing_is_guessed(host: S
 async def test_ending_those_of_a_rollout_ends_no_others(host: SshHost, hosts: HostSet) -> None:
     other = asyncio.create_task(run(host, "sleep 2; echo done", command_name("other", "pre_deploy", 1)))
     mine = asyncio.create_task(run(host, "sleep 600"))
-    await until(lambda: hosts[0].show(f"longshore-{NAME}.service", "ActiveState") == "active", "that it runs")
+    await until(lambda: hosts[0].show(f"longshore-{NAME}.service", "ActiveState") == "active", "that it runs", 30)
     assert await end_commands(host, ROLLOUT) == 1
     (ended,) = await asyncio.gather(mine, return_exceptions=True)
     # Whoever waits for it either sees how it ended, or that it was taken away.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from longshore.demo.load import Load
 from support.far_site import FarSite, open_far_site
 from support.hosts import Host, HostSet, HostsMissing, open_hosts
 from support.kills import LIGHT
-from support.manager import until
+from support.manager import bounded, until
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +46,14 @@ def failed_step(rollout: Rollout) -> str:
     return next(step.name for step in rollout.steps if step.status == "failed")
 
 
+async def eventually(condition: Callable[[], Awaitable[bool]], what: str, bound_s: float) -> None:
+    async def looking() -> None:
+        while not await condition():  # noqa: ASYNC110 - nothing tells but asking
+            await asyncio.sleep(0.05)
+
+    await bounded(looking(), bound_s, what)
+
+
 async def until_step(site: FarSite, name: str) -> None:
     """That step of the rollout in progress has begun."""
 
@@ -55,14 +63,14 @@ async def until_step(site: FarSite, name: str) -> None:
         steps = (await site.client.rollout("shop", last.id)).steps
         return last.is_over or any(step.name == name for step in steps)
 
-    await until(begun, f"{name} has begun", 60.0)
+    await eventually(begun, f"{name} has begun", 60.0)
 
 
 async def until_status(site: FarSite, health: str, bound_s: float = 60.0) -> None:
     async def so() -> bool:
         return (await site.client.get("shop")).health == health
 
-    await until(so, f"it is {health}", bound_s)
+    await eventually(so, f"it is {health}", bound_s)
 
 
 async def test_no_request_is_lost_in_upgrades_rollbacks_and_failures_by_any_strategy(
@@ -104,8 +112,7 @@ async def test_hooks_run_once_or_on_each_host(site: FarSite, hosts: HostSet) -> 
     assert "/srv/shop/releases/2.0" in step.message
     over = await site.failed("3.0", "rolling", pre_deploy_hooks=["echo no good; exit 3"])
     assert (over.status, failed_step(over)) == ("unwound", "pre_deploy_hooks")
-    assert over.failure is not None
-    assert "on host1" in over.failure.message
+    assert "on host1" in (over.message or "")
 
 
 async def test_output_is_read_from_the_journals_of_all_hosts(site: FarSite, hosts: HostSet) -> None:

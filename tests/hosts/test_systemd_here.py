@@ -64,7 +64,11 @@ def units(host: Host) -> list[str]:
 
 
 def healthy(host: Host) -> bool:
-    return bool(host.longshore("status", "shop")["health"] == "healthy")
+    """As a manager says that is there, and was not just killed."""
+    if host.show("longshore", "ActiveState") != "active":
+        return False
+    said = host.ask(*host.longshore_command("status", "shop"), expect=None)
+    return bool(said) and json.loads(said).get("health") == "healthy"
 
 
 def test_instances_are_units_that_outlive_the_manager_and_a_reboot(host: Host) -> None:

@@ -199,6 +199,16 @@ async def test_an_instance_that_ended_leaves_no_zombie(host: Host, tmp_path: Pat
     assert read_stat(handle["pid"]) is None
 
 
+async def test_nothing_is_kept_of_instances_that_were_stopped(host: Host, tmp_path: Path) -> None:
+    for _ in range(3):
+        handle = await host.start(launch_of(tmp_path, WAITER))
+        stopped = await host.driver.stop(handle, 5)
+        assert stopped.exit.code is not None
+        assert (await host.driver.inspect(handle)).state == "exited"
+    assert not host.driver._exits._ended
+    assert not host.driver._exits._watches
+
+
 async def test_many_may_wait_for_one_exit_and_one_may_give_up(host: Host, tmp_path: Path) -> None:
     handle = await host.start(launch_of(tmp_path))
     first, second = (asyncio.create_task(host.driver.exited(handle)) for _ in range(2))

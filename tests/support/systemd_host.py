@@ -34,12 +34,12 @@ DATA = Path("/var/lib/longshore")
 class Host(hosts.Host):
     def longshore(self, *arguments: str) -> Any:
         """What `longshore --json ARGUMENTS` answers on the host."""
+        return json.loads(self.ask(*self.longshore_command(*arguments)))
+
+    def longshore_command(self, *arguments: str) -> list[str]:
         source = str(Path(longshore.__file__).parents[1])
-        done = self.ask(
-            *("env", f"PYTHONPATH={source}", sys.executable, "-m", "longshore", "--data-dir", str(DATA), "--json"),
-            *arguments,
-        )
-        return json.loads(done)
+        program = ["env", f"PYTHONPATH={source}", sys.executable, "-m", "longshore"]
+        return [*program, "--data-dir", str(DATA), "--json", *arguments]
 
     def install(self) -> None:
         """This Longshore, and two versions of the demo's application to deploy."""

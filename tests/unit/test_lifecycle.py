@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from longshore import lifecycle
+from longshore.drivers.base import Exit
+from longshore.drivers.exits import Exits
+from longshore.drivers.identity import read_stat
 from longshore.drivers.spawn import Program, spawn
 from longshore.lifecycle import SIGNALS, ending
 
@@ -64,12 +67,13 @@ async def test_what_is_started_while_it_ends_can_be_ended_by_a_signal(tmp_path: 
         await asyncio.wait_for(done.wait(), 5.0)
         with (tmp_path / "log").open("wb") as log:
             pid = await spawn(Program(("sleep", "60"), tmp_path, {"PATH": os.defpath}, "M=1"), log.fileno())
+    stat, exits = read_stat(pid), Exits()
+    assert stat is not None
+    ended = exits.watch(pid, stat.start_time)
     os.kill(pid, signal.SIGTERM)
     try:
-        async with asyncio.timeout(5.0):
-            while not os.waitpid(pid, os.WNOHANG)[0]:
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        pytest.fail("what was started while it ended is deaf to SIGTERM")
+        assert await asyncio.wait_for(asyncio.shield(ended), 5.0) == Exit(-signal.SIGTERM)
+    finally:
+        if not ended.done():
+            os.kill(pid, signal.SIGKILL)
+        await ended

@@ -20,7 +20,8 @@ def loaded() -> ModuleType:
     return module
 
 
-growth = loaded().growth
+module = loaded()
+growth, least = module.growth, module.least
 MINUTES = range(0, 18 * 60, 60)
 
 
@@ -56,3 +57,7 @@ def test_a_leak_under_noise_is_outside_of_the_interval_of_none() -> None:
 def test_two_samples_say_nothing() -> None:
     with pytest.raises(ValueError, match="three are needed"):
         growth([(0, 1), (60, 2)])
+
+
+def test_what_comes_and_goes_is_not_in_the_least_of_several_looks_and_what_stays_is() -> None:
+    assert least([{"files": 90, "tasks": 5}, {"files": 72, "tasks": 6}, {"files": 75}]) == {"files": 72, "tasks": 0}

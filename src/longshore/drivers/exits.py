@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from longshore.drivers.base import Exit
 from longshore.drivers.identity import open_pidfd
 
-#: endings remembered, so that inspect() can tell the code of an instance that is gone; some 200 bytes each
+#: endings remembered, so that inspect() can tell the code of an instance that ended by itself, until it is stopped or
+#: that many have ended after it: all instances of a full machine may end at once. Some 200 bytes each.
 REMEMBERED = 4096
 
 Key = tuple[int, int]
@@ -57,6 +58,12 @@ class Exits:
                 if os.waitid(os.P_PIDFD, watch.fd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
                     self._reap(key)
         return self._ended.get(key)
+
+    def forget(self, pid: int, start_time: int) -> Exit | None:
+        """How it ended, as known() says, for the last time."""
+        ending = self.known(pid, start_time)
+        self._ended.pop((pid, start_time), None)
+        return ending
 
     def close(self) -> None:
         """Stop watching; the processes go on."""

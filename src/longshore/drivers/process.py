@@ -147,7 +147,8 @@ class ProcessDriver:
             if not await self._terminate(circle, handle, grace_s):
                 killed = await self._kill(circle, handle)
         await cgroups.remove(_groups(handle))
-        ending = self._exits.known(pid, start_time)
+        # Whoever asks once it is stopped is told that it has ended: how, the one who stopped it was told.
+        ending = self._exits.forget(pid, start_time)
         return Stopped(ending or Exit(None), killed)
 
     async def survey(self) -> Mapping[str, Handle]:

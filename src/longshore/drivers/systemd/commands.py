@@ -27,7 +27,7 @@ from longshore.drivers.systemd import quoting
 from longshore.drivers.systemd.manager import Systemd, title_of
 from longshore.drivers.systemd.scripts import REFUSED
 from longshore.fence import Fence, unfenced
-from longshore.hosts import ScriptFailed, attempt
+from longshore.hosts import HostUnreachable, ScriptFailed, attempt
 from longshore.hosts.base import Host
 from longshore.proc import HookResult
 
@@ -35,6 +35,8 @@ from longshore.proc import HookResult
 MAX_TAIL = 16 * 1024
 #: seconds that a command may go on beyond its limit until it is called lost: killing it, and a slow connection
 SLACK_S = 30.0
+#: seconds that a connection may be gone while a command is waited for: it goes on meanwhile
+LOST_S = 60.0
 #: days after which what somebody has forgotten to end is removed
 FORGOTTEN_DAYS = 7
 
@@ -126,6 +128,8 @@ cat older old new 2> /dev/null | tail -c "$3"
 _FORGET = r"""
 state=$1 prefix=$2 run=${XDG_RUNTIME_DIR:-/run}
 [ "$3" = user ] || run=/run
+exec 9>> "$state/commands.lock"
+flock -w 20 9 || exit
 for place in "$state/commands/$prefix"*; do
   [ -d "$place" ] || continue
   name=${place##*/}
@@ -166,7 +170,7 @@ async def run_command(
 
     As with proc.run_shell, what it leaves running is killed when its shell ends. Raises DriverError where it cannot be
     started, or where the host was restarted meanwhile, so that nobody knows how far it came; HostUnreachable when the
-    connection is gone for longer than attempt() waits: it goes on there, and can be asked for again.
+    connection is gone for longer than LOST_S: it goes on there, and can be asked for again.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be part of the name of a unit")
@@ -224,7 +228,13 @@ async def _ended(systemd: Systemd, unit: str, bound_s: float) -> None:
 
     try:
         async with asyncio.timeout(bound_s):
-            await attempt(systemd.host, watch)
+            while True:
+                try:
+                    return await watch()
+                except HostUnreachable as error:
+                    if not error.passing:
+                        raise
+                    await attempt(systemd.host, systemd.host.connect, LOST_S)
     except TimeoutError:
         raise DriverError(
             f"{unit} on {title_of(systemd.host)} did not end within {bound_s:g} s: look at it there"

@@ -10,7 +10,7 @@ from longshore.errors import HealthCheckFailed
 from longshore.health.readiness import NotReady
 from longshore.model import Spec
 from longshore.rollout.plan import Context, Step
-from longshore.rollout.steps.instances import await_ready, is_absent, is_lost
+from longshore.rollout.steps.instances import any_lost, await_ready, is_absent
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ class HealthCheck(Step):
         return "check each instance and the public address under traffic"
 
     async def run(self, context: Context) -> str:
-        readiness, store = context.world.readiness, context.world.store
+        readiness = context.world.readiness
         present = tuple(id for id in self.instances if not is_absent(context, id))
         checks = readiness.whole_checks(context.spec, present)
         results = await asyncio.gather(*(readiness.await_check(check, context.spec) for check in checks))
         problems = [await readiness.ended(id) for id in present]
         problems += [None if result.ok else result.message for result in results]
         if problem := next((problem for problem in problems if problem is not None), None):
-            if any([await is_lost(context, store.instance(id)) for id in present]):
+            if await any_lost(context, present):
                 return await self.run(context)  # of those that are left
             raise HealthCheckFailed(f"The check under traffic failed: {problem}", cause=problem)
         return f"{len(results)} check{'s' if len(results) != 1 else ''} passed" if results else "nothing to check"

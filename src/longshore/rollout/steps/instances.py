@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -82,6 +82,13 @@ async def is_lost(context: Context, instance: Instance | None) -> bool:
         context.say(context.absence.pass_over(error))
         return True
     return False
+
+
+async def any_lost(context: Context, ids: Iterable[str]) -> bool:
+    """As is_lost(), of all that are not passed over yet, each host asked once."""
+    instances = (context.world.store.instance(id) for id in ids)
+    by_host = {each.host: each for each in instances if each is not None and each.host not in context.absence.hosts}
+    return any(await asyncio.gather(*(is_lost(context, each) for each in by_host.values())))
 
 
 async def where_reached(context: Context, *work: Coroutine[Any, Any, T]) -> list[T]:

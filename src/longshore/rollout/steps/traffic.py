@@ -11,7 +11,7 @@ from longshore.durations import format_duration
 from longshore.errors import RolloutFailed
 from longshore.model import Routing, Spec
 from longshore.rollout.plan import Context, Step
-from longshore.rollout.steps.instances import drain, where_reached
+from longshore.rollout.steps.instances import any_lost, drain, where_reached
 from longshore.routers.base import RouterError, Traffic
 
 #: what is to get its traffic back and ends again is started this often without waiting for the router, after so many
@@ -50,10 +50,15 @@ async def route(context: Context, routing: Routing | None, *, back: bool = False
         if routing is None:
             await world.router.remove(context.name, context.spec.drain_timeout)
         else:
-            await world.router.apply(context.name, world.fleet.traffic(routing), ill_too=back)
+            await world.router.apply(context.name, traffic_of(context, routing), ill_too=back)
     except RouterError as error:
         raise RolloutFailed(f"The router did not take the new routing ({summary(routing)}): {error}") from error
     world.fleet.unmute(routing)
+
+
+def traffic_of(context: Context, routing: Routing) -> Traffic:
+    """The routing, resolved to the addresses of those that the rollout does not go on without."""
+    return context.world.fleet.traffic(routing, context.absence.hosts)
 
 
 async def route_while_alive(
@@ -102,7 +107,14 @@ class ShiftTraffic(Step):
         return max(spec.progress_deadline, spec.drain_timeout + 60.0)
 
     async def run(self, context: Context) -> str:
-        if ending := await route_while_alive(context, self.after, instances_of(self.after) - instances_of(self.before)):
+        new = instances_of(self.after) - instances_of(self.before)
+        try:
+            ending = await route_while_alive(context, self.after, new)
+        except RolloutFailed:
+            if not await any_lost(context, instances_of(self.after)):
+                raise
+            ending = await route_while_alive(context, self.after, new)  # to those that are left
+        if ending:
             raise RolloutFailed(f"While the router took the new routing, {ending}", cause=ending)
         return summary(self.after)
 
@@ -134,7 +146,7 @@ class VerifyTraffic(Step):
         world, until = context.world, context.world.clock.monotonic() + VERIFY_S
         told: Traffic | None = None
         while True:
-            traffic = world.fleet.traffic(self.routing)
+            traffic = traffic_of(context, self.routing)
             served = await world.router.verify(context.name, traffic)
             if served:
                 return f"the router serves: {summary(self.routing)}"
