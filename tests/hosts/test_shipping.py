@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from longshore.files import FilesError, WorkingDirectory
-from longshore.files.far import FarDirectory, Stock, default_path
+from longshore.files.far import FarDirectory, Stock
 from longshore.hosts import HostUnreachable
 from longshore.hosts.ssh import SshHost
 from support.hosts import Host, HostSet, HostsMissing, open_hosts
@@ -94,12 +94,14 @@ def here(stock: Stock, version: str) -> dict[str, tuple[str, int, bytes]]:
     return seen(stock.local.releases / version)
 
 
-@pytest.mark.parametrize(("user", "scope"), [("root", "system"), ("deploy", "system"), ("deploy", "user")])
+@pytest.mark.parametrize(
+    ("user", "scope", "apps"),
+    [("root", "system", "/srv"), ("deploy", "system", "/srv"), ("deploy", "user", "/home/deploy/apps")],
+)
 async def test_releases_are_there_what_they_are_here(
-    hosts: HostSet, reached: Maker, stock: Stock, user: str, scope: Any
+    hosts: HostSet, reached: Maker, stock: Stock, user: str, scope: Any, apps: str
 ) -> None:
-    host = reached(hosts[0], scope, user=user)
-    far = FarDirectory(host, default_path("shop", scope, await host.connect()))
+    far = FarDirectory(reached(hosts[0], scope, user=user), f"{apps}/shop")
     await far.claim("shop of a test")
     owner = "deploy" if scope == "system" else ""
     await far.ship(stock, "1", SHARED, user=owner)

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from longshore.disk import FilesError, remedy_in
 from longshore.files.far import scripts
@@ -22,7 +22,7 @@ from longshore.files.layout import VERSION
 from longshore.files.records import First
 from longshore.files.working_directory import PRE_LONGSHORE
 from longshore.hosts.attempt import attempt
-from longshore.hosts.base import HERE, Done, Facts, Host, HostUnreachable, Input, ScriptFailed
+from longshore.hosts.base import HERE, Done, Host, HostUnreachable, Input, ScriptFailed
 
 #: seconds for what copies or removes whole releases there
 COPY_S = 1800.0
@@ -30,12 +30,6 @@ COPY_S = 1800.0
 SHORT_S = 60.0
 #: what a host may need beside the files themselves: directories, lists, what is cut in blocks
 SPARE_BYTES = 4 * 1024 * 1024
-
-
-def default_path(name: str, scope: Literal["system", "user"], facts: Facts) -> PurePosixPath:
-    """Where a deployment lives on a host if its spec does not say: `/srv/NAME`, or, with the user's own systemd, where
-    a manager that is run by that user would have it, `~/.local/share/longshore/apps/NAME`."""
-    return PurePosixPath("/srv") / name if scope == "system" else facts.home / ".local/share/longshore/apps" / name
 
 
 class Shipped(NamedTuple):

@@ -34,7 +34,9 @@ async def on_each(
             context.say(context.absence.pass_over(error))
             return ""
         except (FilesError, DriverError) as error:
-            raise RolloutFailed(f"On host {name}: {error}", cause=str(error)) from error
+            # Most errors name the host; those of the manager's own copy of a release do not.
+            message = str(error) if str(error).startswith(f"host {name}") else f"host {name}: {error}"
+            raise RolloutFailed(f"{message[0].upper()}{message[1:]}", cause=str(error)) from error
         context.advance()
         return f"{name}: {said}" if said else ""
 
