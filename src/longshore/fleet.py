@@ -230,6 +230,8 @@ class Fleet:
     def mute(self, ids: tuple[str, ...]) -> None:
         """Probe these no more: they drain."""
         self._board.muted.update(ids)
+        for deployment in {found.deployment for id in ids if (found := self._store.instance(id)) is not None}:
+            self._store.touch(deployment)
 
     def unmute(self, routing: Routing | None) -> None:
         """What gets traffic is probed."""

@@ -40,9 +40,12 @@ from longshore.rollout.reports import (
     EndpointPool,
     EndpointTarget,
     HealthReport,
+    InstanceList,
+    InstanceReport,
     PlannedStep,
     Preview,
     Replicas,
+    Share,
     Status,
     Summary,
     Validation,
@@ -291,6 +294,11 @@ class FakeService:
         target = EndpointTarget("shop-1-0", "1.0", "", "127.0.0.1", 20001, True)
         pools = (EndpointPool("stable", "1.0", 100, "/up", (target,)),)
         return EndpointList(name, now.environment, "envoy", 8080, True, "0123456789abcdef", pools)
+
+    async def running_now(self, name: str, after: str | None = None) -> InstanceList:
+        self.deployment(name)
+        report = InstanceReport("shop-1-0", "1.0", "", 20001, "healthy", "200", 0.0, 0)
+        return InstanceList(name, None, (Share("stable", "1.0", 100),), (report,), "0123456789abcdef")
 
     def instances(self, name: str) -> list[Instance]:
         self.deployment(name)

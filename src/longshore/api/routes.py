@@ -221,6 +221,8 @@ ROUTES: tuple[Row, ...] = (
     Row("GET", f"{_ONE}/health", deployments.health, "status", "Check health now", {200: schemas.Health}),
     Row("GET", f"{_ONE}/endpoints", endpoints.endpoints, None, "List where requests are to go",
         {200: schemas.Endpoints}, {400: f"{_SPEC}: a query parameter is not valid"}),
+    Row("GET", f"{_ONE}/instances", endpoints.instances, None, "List what runs",
+        {200: schemas.Instances}, {400: f"{_SPEC}: a query parameter is not valid"}),
     Row("DELETE", _ONE, deployments.delete, None, "Delete a deployment", {200: schemas.Message},
         {400: f"{_SPEC}: a query parameter is not valid", 409: "DEPLOYMENT_IN_PROGRESS"},
         headers=(*_GUARDED, _OVERRIDE)),

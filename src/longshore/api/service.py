@@ -9,7 +9,7 @@ from longshore.bus import Subscription
 from longshore.drivers.base import LogLine
 from longshore.model import Deployment, Event, Instance, Release, Rollout, State, StepRecord
 from longshore.rollout.hook_output import HookOutput
-from longshore.rollout.reports import EndpointList, HealthReport, Preview, Status, Summary, Validation
+from longshore.rollout.reports import EndpointList, HealthReport, InstanceList, Preview, Status, Summary, Validation
 from longshore.rollout.request import Request
 from longshore.rollout.terms import Once, Terms
 
@@ -86,6 +86,9 @@ class Service(Protocol):
 
     async def endpoints(self, name: str, after: str | None = None) -> EndpointList:
         """after: a revision; waits, within a bound, until it is another one."""
+
+    async def running_now(self, name: str, after: str | None = None) -> InstanceList:
+        """As endpoints."""
 
     def instances(self, name: str) -> Sequence[Instance]: ...
 

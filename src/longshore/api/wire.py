@@ -32,7 +32,7 @@ from longshore.model import (
     Waiting,
 )
 from longshore.rollout.hook_output import HookLine
-from longshore.rollout.reports import EndpointList, HealthReport, Preview, Status, Summary, Validation
+from longshore.rollout.reports import EndpointList, HealthReport, InstanceList, Preview, Status, Summary, Validation
 from longshore.webhooks.desk import WebhookReport
 
 Json = dict[str, Any]
@@ -391,3 +391,10 @@ def progress_json(message: Progress) -> Json:
 
 def endpoints_json(found: EndpointList) -> Json:
     return asdict(found)
+
+
+def instances_json(found: InstanceList) -> Json:
+    body = asdict(found)
+    for each, report in zip(body["instances"], found.instances, strict=True):
+        each["started_at"] = _instant_or_null(report.started_at)
+    return body

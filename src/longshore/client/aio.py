@@ -331,11 +331,19 @@ class AsyncLongshore(AsyncAccess):
 
     async def endpoints(self, name: str, *, after: str | None = None) -> r.Endpoints:
         """Where requests of a deployment are to go. after: a revision: answers when it is another, or after 50 s."""
-        return await self._carrier.run(calls.endpoints(name, after))
+        return await self._carrier.run(calls.at(r.Endpoints, name, "endpoints", after))
 
     def follow_endpoints(self, name: str) -> AsyncIterator[r.Endpoints]:
         """Where requests are to go: now, and each time that has changed, until the loop is left."""
-        return self._iterate(calls.follow_endpoints(name))
+        return self._iterate(following.follow_revisions(r.Endpoints, name, "endpoints", self._patience))
+
+    async def instances(self, name: str, *, after: str | None = None) -> r.Instances:
+        """What runs of a deployment, and who gets the requests. after: as of `endpoints`."""
+        return await self._carrier.run(calls.at(r.Instances, name, "instances", after))
+
+    def follow_instances(self, name: str) -> AsyncIterator[r.Instances]:
+        """What runs: now, and each time that has changed, until the loop is left."""
+        return self._iterate(following.follow_revisions(r.Instances, name, "instances", self._patience))
 
     async def events(self, name: str, *, limit: int = 50, before: int | None = None) -> r.Events:
         """Events of a deployment, newest first. before: only those older than the event with that id."""

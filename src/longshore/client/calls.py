@@ -181,23 +181,11 @@ def prune(name: str, keep: int | None, if_revision: int | None, override: str | 
     return decode(results.Pruned, (yield from send(request)))
 
 
-def endpoints(name: str, after: str | None) -> Flow[results.Endpoints]:
-    """after: a revision; answered when it is another one, or after a while."""
+def at(kind: type[T], name: str, what: str, after: str | None) -> Flow[T]:
+    """What has a revision, endpoints or instances. after: a revision; answered when it is another, or after a while."""
     params = {} if after is None else {"wait": after}
     timeout = ANSWER_TIMEOUT if after is None else WAIT_TIMEOUT
-    return decode(
-        results.Endpoints, (yield from fetch(Request("GET", path_of(name, "endpoints"), params, timeout=timeout)))
-    )
-
-
-def follow_endpoints(name: str) -> Flow[None]:
-    """Emits each Endpoints: as they are, then whenever they have changed."""
-    found = yield from endpoints(name, None)
-    while True:
-        yield Emit(found)
-        before = found.revision
-        while found.revision == before:
-            found = yield from endpoints(name, before)
+    return decode(kind, (yield from fetch(Request("GET", path_of(name, what), params, timeout=timeout))))
 
 
 def since_of(since: Since) -> str | None:

@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
-from longshore.client.calls import loads, path_of
+from longshore.client.calls import at, loads, path_of
 from longshore.client.decode import decode
 from longshore.client.effects import ChannelClosed, Emit, Event, Flow, Open, Receive
-from longshore.client.errors import ConnectionLost, DeploymentNotFound, ManagerUnreachable
+from longshore.client.errors import ConnectionLost, DeploymentNotFound, InternalError, ManagerUnreachable
+from longshore.client.results import Endpoints, HookLine, Instances, LogLine
 from longshore.client.results import Event as History
-from longshore.client.results import HookLine, LogLine
 from longshore.client.watching import Patience
 
 #: lines of each instance that are shown before the new ones
@@ -28,6 +28,7 @@ EXACT = 3.0
 #: seconds before the loss of a connection of which lines are asked for again
 AGAIN = 10.0
 
+Revised: TypeAlias = Endpoints | Instances
 #: what a stream is opened with the first time, or again
 Opening = Callable[[], tuple[str, Mapping[str, Any], Mapping[str, str]]]
 
@@ -94,6 +95,21 @@ def follow_hooks(name: str, rollout: str, tail: int, patience_s: float) -> Flow[
         return [decode(HookLine, loads(event.data))]
 
     yield from _follow(opening, take, patience_s)
+
+
+def follow_revisions(kind: type[Revised], name: str, what: str, patience_s: float) -> Flow[None]:
+    """Emits each of what has a revision (endpoints, instances): as it is, then whenever it has changed."""
+    found, patience = (yield from at(kind, name, what, None)), Patience(patience_s)
+    while True:
+        yield Emit(found)
+        before = found.revision
+        while found.revision == before:
+            try:
+                found = yield from at(kind, name, what, before)
+                patience.reset()
+            except (ConnectionLost, ManagerUnreachable, InternalError) as error:
+                # A manager that stops answers what waits with an error; the next one knows what has changed.
+                yield from patience.wait(error)
 
 
 def _follow(opening: Opening, take: Callable[[Event], list[Any]], patience_s: float) -> Flow[None]:

@@ -396,6 +396,41 @@ class Pruned(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Share:
+    """pool: stable | candidate; weight: percent of the requests."""
+
+    pool: str
+    version: str
+    weight: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """state: starting | healthy | unhealthy | draining | stopped; message: what its last probe said."""
+
+    id: str
+    version: str
+    state: str
+    host: str = ""
+    port: int | None = None
+    message: str = ""
+    started_at: datetime | None = None
+    restarts: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instances(Result):
+    """traffic: nothing where nobody gets requests; revision: another one whenever anything else of this is."""
+
+    deployment: str
+    revision: str
+    traffic: tuple[Share, ...] = ()
+    instances: tuple[Instance, ...] = ()
+    #: of the rollout in progress
+    rollout_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogLine(Result):
     """It was written between `earliest` and `time`; None: not known."""
 
