@@ -21,7 +21,7 @@ from longshore.health.board import Board
 from longshore.hosts.base import HERE, HostUnreachable, Place, just_here
 from longshore.hosts.settings import is_ip
 from longshore.masking import mask_text
-from longshore.model import Instance, InstanceState, Routing, Spec
+from longshore.model import Instance, InstanceState, Pool, Routing, Spec
 from longshore.ports import PortRange
 from longshore.routers.base import Target, TargetPool, Traffic
 from longshore.store import Store
@@ -230,6 +230,8 @@ class Fleet:
     def mute(self, ids: tuple[str, ...]) -> None:
         """Probe these no more: they drain."""
         self._board.muted.update(ids)
+        for deployment in {found.deployment for id in ids if (found := self._store.instance(id)) is not None}:
+            self._store.touch(deployment)
 
     def unmute(self, routing: Routing | None) -> None:
         """What gets traffic is probed."""
@@ -245,8 +247,7 @@ class Fleet:
         without   further hosts that are known to be out of reach
         """
         found = [i for id in ids if (i := self._store.instance(id)) is not None and i.port is not None]
-        gone = {i.host for i in found if i.host in without or not self._reached(i)}
-        present = [i for i in found if i.host == HERE or (i.host not in gone and i.handle is not None)]
+        present = [i for i in found if self._is_there(i, without)]
         return tuple(
             Target(place.address, i.port, i.id)
             for i in present or found
@@ -264,7 +265,9 @@ class Fleet:
         return place.address
 
     def traffic(self, routing: Routing, without: Collection[str] = ()) -> Traffic:
-        """The routing, resolved to addresses, as targets() does."""
+        """The routing, resolved to addresses, as targets() does. Of two pools, one that is wholly out of reach gets no
+        share: the other has it all."""
+        routing = self._in_reach(routing, without)
 
         def resolve(pool: Any) -> TargetPool | None:
             if pool is None:
@@ -279,6 +282,26 @@ class Fleet:
             hold=routing.hold,
             sticky=routing.sticky,
         )
+
+    def _in_reach(self, routing: Routing, without: Collection[str]) -> Routing:
+        stable, candidate = routing.stable, routing.candidate
+        if stable is None or candidate is None:
+            return routing
+        lost = [pool for pool in (stable, candidate) if self._is_lost(pool, without)]
+        if len(lost) != 1:
+            return routing
+        return replace(routing, stable=candidate if stable in lost else stable, candidate=None, weight=0)
+
+    def _is_lost(self, pool: Pool, without: Collection[str]) -> bool:
+        """Whether it has instances, and none of them is there."""
+        found = [i for id in pool.instances if (i := self._store.instance(id)) is not None]
+        return bool(found) and not any(self._is_there(i, without) for i in found)
+
+    def _is_there(self, instance: Instance, without: Collection[str]) -> bool:
+        """Whether it was started on a host that is in reach. On this machine all are: who does not run is found out."""
+        if instance.host == HERE:
+            return True
+        return instance.host not in without and instance.handle is not None and self._reached(instance)
 
     def environment(self, spec: Spec, instance: Instance) -> dict[str, str]:
         """All that the program finds in its environment."""

@@ -186,6 +186,12 @@ class Settings(BaseSettings):
             raise ValueError("must be HOST:PORT, such as 127.0.0.1:8300")
         return value
 
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        """Working directories are below it, and those are no matter of where the manager was started."""
+        return value.expanduser().absolute()
+
     @field_validator("instance_ports")
     @classmethod
     def _range(cls, value: str) -> str:

@@ -14,6 +14,7 @@ from support.fake_manager import (
     Answer,
     FakeManager,
     Socket,
+    event,
     failed_rollout,
     progress,
     rollout,
@@ -23,7 +24,8 @@ from support.fake_manager import (
 
 GUIDES = Path(__file__).parents[2] / "docs/guide"
 CLI, CLIENT = ((GUIDES / name).read_text("utf-8") for name in ("cli.md", "python-client.md"))
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", CLIENT, re.MULTILINE | re.DOTALL)
+FOLLOWED = (GUIDES / "logs-and-events.md").read_text("utf-8")
+EXAMPLES, OF_FOLLOWING = (re.findall(r"^```python\n(.*?)^```", t, re.MULTILINE | re.DOTALL) for t in (CLIENT, FOLLOWED))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -80,6 +82,16 @@ def manager(monkeypatch):
 def test_an_example_of_the_client_runs(manager, number, capsys):
     exec(compile(EXAMPLES[number], "python-client.md", "exec"), {"__name__": "example"})
     assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", range(len(OF_FOLLOWING)))
+def test_an_example_of_following_runs(manager, number, capsys):
+    followed = Answer(events=[("8", "event", event("three", number=8))])
+    manager.on("GET", "/shop/events", Answer(body={"events": [event("two", number=7)]}), followed)
+    manager.on("GET", "/shop/rollouts", Answer(body={"rollouts": [rollout()], "total": 1}))
+    manager.on("GET", "/shop/rollouts/r-2/hooks", Answer(body={"lines": [{"phase": "pre_deploy", "line": "hello"}]}))
+    exec(compile(OF_FOLLOWING[number], "logs-and-events.md", "exec"), {"__name__": "example"})
+    assert re.search("hello|three", capsys.readouterr().out)
 
 
 def test_the_example_of_a_failure_handles_it(manager, capsys):

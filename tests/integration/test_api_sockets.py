@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from longshore.model import Role
+from longshore.rollout.terms import Terms
 from support.api_client import AUTH, TOKEN, Running, app_of, serving, until
 from support.fake_access import tokens_in_memory
 from support.fake_service import FakeService, spec
@@ -371,6 +374,81 @@ async def test_logs_are_followed_also_those_of_instances_that_start_later(
             if len(found) == 3:
                 break
     assert found == [("shop-1-1", "two"), ("shop-1-1", "three"), ("shop-2-1", "hello")]
+
+
+async def test_logs_since_some_time_are_those_of_instances_that_are_gone_as_well(
+    running: Running, service: FakeService
+) -> None:
+    await deploy(running)
+    old, new = service.root / "shop-0-0.log", service.root / "shop-1-1.log"
+    old.write_text("gone\n")
+    new.write_text("here\n")
+    async with httpx2.AsyncClient(base_url=running.url, headers=AUTH) as client:
+        found = (await client.get(f"{ROOT}/shop/logs?since=1m")).json()["lines"]
+        alone = (await client.get(f"{ROOT}/shop/logs?instance=shop-0-0")).json()["lines"]
+        now = time.time()
+        os.utime(old, (now - 3600, now - 3600))
+        lately = (await client.get(f"{ROOT}/shop/logs?since=1m")).json()["lines"]
+        wrong = await client.get(f"{ROOT}/shop/logs?since=yesterday")
+        naive = await client.get(f"{ROOT}/shop/logs?since=2026-01-31T09:15:00")
+    assert [(each["instance"], each["line"]) for each in found] == [("shop-0-0", "gone"), ("shop-1-1", "here")]
+    assert datetime.fromisoformat(found[0]["time"]).timestamp() == pytest.approx(time.time(), abs=30)
+    assert [each["line"] for each in alone] == ["gone"]
+    assert [each["line"] for each in lately] == ["here"]
+    assert (wrong.status_code, naive.status_code) == (400, 400)
+    assert "10m" in wrong.json()["error"]["message"]
+
+
+async def test_a_stream_of_logs_says_when_it_is_over(running: Running, service: FakeService) -> None:
+    service.finish(await deploy(running))
+    (service.root / "shop-0-0.log").write_text("gone\n")
+    async with streaming(running, f"{ROOT}/shop/logs?follow=true&instance=shop-0-0") as response:
+        found = [kind async for kind, _ in events(response) if kind != "alive"]
+    assert found == ["message", "end"]
+    async with streaming(running, f"{ROOT}/shop/logs?follow=true") as response:
+        await service.delete("shop", keep_files=False, terms=Terms("test"))
+        assert [kind async for kind, _ in events(response) if kind != "alive"][-1] == "end"
+
+
+async def test_a_stream_of_events_begins_with_the_id_to_go_on_from_and_ends_with_the_deployment(
+    running: Running, service: FakeService
+) -> None:
+    service.finish(await deploy(running))
+    async with streaming(running, f"{ROOT}/shop/events?follow=true") as response:
+        kinds = []
+        async for kind, _ in events(response):
+            kinds.append(kind)
+            if kind == "begin":
+                await service.delete("shop", keep_files=False, terms=Terms("test"))
+    assert [kind for kind in kinds if kind not in ("alive", "progress")] == ["begin", "end"]
+
+
+async def test_the_output_of_hooks_is_read_while_they_run_until_the_rollout_is_over(
+    running: Running, service: FakeService
+) -> None:
+    rollout = await deploy(running)
+    number = service.known[rollout].number
+    log = service.root / f"rollout-{number}-pre_deploy.log"
+    log.write_text("one\ntw")
+    found: list[Any] = []
+    async with streaming(running, f"{ROOT}/shop/rollouts/{rollout}/hooks?follow=true") as response:
+        async for kind, data in events(response):
+            if kind == "alive":
+                continue
+            found.append(data.get("line", kind))
+            if len(found) == 1:
+                with log.open("a") as file:
+                    file.write("o\nthree")
+            if len(found) == 2:
+                service.finish(rollout)
+    assert found == ["one", "two", "three", "end"]
+    async with httpx2.AsyncClient(base_url=running.url, headers=AUTH) as client:
+        answer = await client.get(f"{ROOT}/shop/rollouts/{rollout}/hooks?tail=2")
+        unknown = await client.get(f"{ROOT}/shop/rollouts/nope/hooks")
+    assert answer.json() == {
+        "lines": [{"phase": "pre_deploy", "line": "two"}, {"phase": "pre_deploy", "line": "three"}]
+    }
+    assert unknown.status_code == 404
 
 
 async def test_a_stream_whose_client_leaves_is_forgotten(running: Running, service: FakeService) -> None:

@@ -155,6 +155,20 @@ async def test_a_drain_from_one_that_hangs_ends_with_its_bound(router: EnvoyRout
         await asyncio.gather(stuck, return_exceptions=True)
 
 
+async def test_nothing_is_kept_of_a_deployment_that_is_removed_before_its_targets_were_healthy(
+    router: EnvoyRouter, apps: list[App]
+) -> None:
+    apps[0].send(signal.SIGSTOP)
+    applying = asyncio.create_task(router.apply("shop", Traffic(free_port(), pool(A, apps[0].target))))
+    await until(lambda: router._stages._unsettled, "it waits for the target")
+    applying.cancel()
+    await asyncio.gather(applying, return_exceptions=True)
+    assert router._stages._cold
+    await router.remove("shop", 0.0)
+    assert not router._stages._cold
+    assert not router._stages._unsettled
+
+
 @pytest.mark.parametrize("after_s", [0.0, 4.0])
 async def test_what_an_instance_that_left_hangs_on_is_answered_by_others_whenever_it_ends(
     router: EnvoyRouter, apps: list[App], after_s: float

@@ -39,7 +39,10 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     #: close the connection instead of answering
     drop: bool = False
+    #: a stream of them; (id, kind, data) or data alone
     events: list[Any] | None = None
+    #: the stream says at its end that nothing follows; else the connection just ends
+    over: bool = True
 
 
 @dataclass
@@ -118,7 +121,7 @@ class FakeManager:
         if answer.drop:
             return _Dropped()
         if answer.events is not None:
-            return StreamingResponse(_sse(answer.events), media_type="text/event-stream")
+            return StreamingResponse(_sse(answer.events, answer.over), media_type="text/event-stream")
         return _json(answer)
 
     async def _progress(self, websocket: WebSocket) -> None:
@@ -146,10 +149,13 @@ class _Dropped(Response):
         await send({"type": "http.response.body", "body": b"{", "more_body": False})
 
 
-async def _sse(events: list[Any]) -> Any:
+async def _sse(events: list[Any], over: bool) -> Any:
     yield b": hello\n\n"
     for event in events:
-        yield f"data: {json.dumps(event)}\n\n".encode()
+        id, kind, data = event if isinstance(event, tuple) else ("", "message", event)
+        yield f"{f'id: {id}{chr(10)}' if id else ''}event: {kind}\ndata: {json.dumps(data)}\n\n".encode()
+    if over:
+        yield b"event: end\ndata: {}\n\n"
 
 
 def _json(answer: Answer) -> Response:

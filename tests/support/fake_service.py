@@ -31,6 +31,7 @@ from longshore.model import (
     StepRecord,
     StepStatus,
 )
+from longshore.rollout.hook_output import HookOutput
 from longshore.rollout.reports import (
     Change,
     CheckReport,
@@ -39,9 +40,12 @@ from longshore.rollout.reports import (
     EndpointPool,
     EndpointTarget,
     HealthReport,
+    InstanceList,
+    InstanceReport,
     PlannedStep,
     Preview,
     Replicas,
+    Share,
     Status,
     Summary,
     Validation,
@@ -291,6 +295,11 @@ class FakeService:
         pools = (EndpointPool("stable", "1.0", 100, "/up", (target,)),)
         return EndpointList(name, now.environment, "envoy", 8080, True, "0123456789abcdef", pools)
 
+    async def running_now(self, name: str, after: str | None = None) -> InstanceList:
+        self.deployment(name)
+        report = InstanceReport("shop-1-0", "1.0", "", 20001, "healthy", "200", 0.0, 0)
+        return InstanceList(name, None, (Share("stable", "1.0", 100),), (report,), "0123456789abcdef")
+
     def instances(self, name: str) -> list[Instance]:
         self.deployment(name)
         return [instance for instance in self.running if instance.deployment == name]
@@ -303,6 +312,9 @@ class FakeService:
         self, name: str, instance: str, *, tail: int | None, since: float | None, follow: bool
     ) -> AsyncGenerator[LogLine, None]:
         return logs.read(self.root / f"{instance}.log", tail=tail, since=since, follow=follow)
+
+    def hook_output(self, name: str, rollout_id: str) -> HookOutput:
+        return HookOutput(self.root, self.rollout(name, rollout_id))
 
     def idempotency_begin(self, once: Once, fingerprint: str) -> str | None:
         stored, rollout_id = self.keys.setdefault(once, (fingerprint, None))

@@ -192,3 +192,8 @@ def test_endpoints_that_cannot_be_are_named(tmp_path: Path, line: str, named: st
 def test_endpoints_beside_envoy_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match='router = "none"'):
         load(written(tmp_path, '[environments.live.endpoints]\nsettle = "1s"\n'))
+
+
+def test_a_data_directory_is_absolute_wherever_the_manager_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/tmp")
+    assert load(None, {"data_dir": Path("data")}).data_dir == Path("/tmp/data")

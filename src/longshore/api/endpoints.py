@@ -1,4 +1,4 @@
-"""Where requests are to go: for a balancer that is not ours."""
+"""Where requests are to go, for a balancer that is not ours; and what runs, for whoever watches."""
 
 from __future__ import annotations
 
@@ -29,3 +29,10 @@ async def endpoints(request: Request, name: Name, wait: Wait = None) -> Response
     api = api_of(request)
     found = await unless_stopping(api, api.service.endpoints(valid_name(name), wait))
     return json_response(wire.endpoints_json(found))
+
+
+async def instances(request: Request, name: Name, wait: Wait = None) -> Response:
+    """What runs of a deployment, and which share of the requests each version gets."""
+    api = api_of(request)
+    found = await unless_stopping(api, api.service.running_now(valid_name(name), wait))
+    return json_response(wire.instances_json(found))

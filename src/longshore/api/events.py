@@ -14,7 +14,7 @@ from starlette.responses import Response
 from longshore.api.context import Api, api_of
 from longshore.api.deployments import Limit, Name, valid_name
 from longshore.api.problems import json_response
-from longshore.api.streams import TICK, EventStream, event
+from longshore.api.streams import END, TICK, EventStream, event
 from longshore.api.wire import dumps, event_json, progress_json
 from longshore.errors import DeploymentNotFound, Issue, SpecInvalid
 from longshore.model import Event, Progress
@@ -78,8 +78,13 @@ class _Reader:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         subscription = self._api.service.watch(self._only or "", None, 0)
         try:
+            # Whoever loses the connection before the first event can say from where to go on, too.
+            yield event(b"{}", kind="begin", id=str(self._last))
             while True:
                 yield self._fresh()
+                if self._only is not None and self._is_gone(self._only):
+                    yield END
+                    return
                 try:
                     async with asyncio.timeout(TICK):
                         message: Progress = await subscription.get()
@@ -91,6 +96,13 @@ class _Reader:
                 yield event(dumps(body), kind="progress")
         finally:
             subscription.close()
+
+    def _is_gone(self, name: str) -> bool:
+        try:
+            self._api.service.stamp(name)
+        except DeploymentNotFound:
+            return True
+        return False
 
     def _known(self) -> list[str]:
         """Names, read again now and then: a new deployment is first heard of by its progress."""

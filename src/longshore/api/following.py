@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from longshore.api.context import Api
-from longshore.api.streams import TICK, event
+from longshore.api.streams import END, TICK, event
 from longshore.api.wire import dumps, log_line_json
 from longshore.drivers.base import DriverError, LogLine
 from longshore.errors import DeploymentNotFound
@@ -49,11 +49,12 @@ class Follower:
             while True:
                 if loop.time() - looked >= TICK:
                     if not self._look():
+                        yield END
                         return
                     looked = loop.time()
                 yield await self._next()
         except DeploymentNotFound:
-            return
+            yield END
         finally:
             for pump in self._pumps.values():
                 pump.cancel()

@@ -342,6 +342,15 @@ class Logs(BaseModel):
     problems: list[LogProblem] = []
 
 
+class HookLine(BaseModel):
+    phase: Annotated[str, Field(examples=["pre_deploy"], description="pre_deploy, post_deploy or canary_check.")]
+    line: str
+
+
+class Hooks(BaseModel):
+    lines: list[HookLine]
+
+
 class PlannedStep(BaseModel):
     name: str
     description: str
@@ -398,6 +407,31 @@ class Endpoints(BaseModel):
     serves: Annotated[bool, Field(description="false: nobody is to get requests.")]
     revision: Annotated[str, Field(examples=["3f9a2c1e81d0c4b7"], description="Another one with each change.")]
     pools: list[EndpointPool]
+
+
+class Share(BaseModel):
+    pool: Literal["stable", "candidate"]
+    version: str
+    weight: Annotated[int, Field(description="Percent of the requests.")]
+
+
+class InstanceNow(BaseModel):
+    id: Annotated[str, Field(examples=["shop-3-1"])]
+    version: str
+    host: Annotated[str, Field(description='"": the machine of the manager.')]
+    port: int | None
+    state: Literal["starting", "healthy", "unhealthy", "draining", "stopped"]
+    message: Annotated[str, Field(description="What its last probe said.")]
+    started_at: Instant | None
+    restarts: int
+
+
+class Instances(BaseModel):
+    deployment: str
+    rollout_id: Annotated[str | None, Field(description="Of the rollout in progress.")]
+    traffic: Annotated[list[Share], Field(description="Empty: nobody gets requests.")]
+    instances: list[InstanceNow]
+    revision: Annotated[str, Field(examples=["3f9a2c1e81d0c4b7"], description="Another one with each change.")]
 
 
 class Message(BaseModel):

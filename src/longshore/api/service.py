@@ -8,7 +8,8 @@ from typing import Protocol
 from longshore.bus import Subscription
 from longshore.drivers.base import LogLine
 from longshore.model import Deployment, Event, Instance, Release, Rollout, State, StepRecord
-from longshore.rollout.reports import EndpointList, HealthReport, Preview, Status, Summary, Validation
+from longshore.rollout.hook_output import HookOutput
+from longshore.rollout.reports import EndpointList, HealthReport, InstanceList, Preview, Status, Summary, Validation
 from longshore.rollout.request import Request
 from longshore.rollout.terms import Once, Terms
 
@@ -86,6 +87,9 @@ class Service(Protocol):
     async def endpoints(self, name: str, after: str | None = None) -> EndpointList:
         """after: a revision; waits, within a bound, until it is another one."""
 
+    async def running_now(self, name: str, after: str | None = None) -> InstanceList:
+        """As endpoints."""
+
     def instances(self, name: str) -> Sequence[Instance]: ...
 
     def logged(self, name: str) -> Sequence[str]:
@@ -95,6 +99,8 @@ class Service(Protocol):
         self, name: str, instance: str, *, tail: int | None, since: float | None, follow: bool
     ) -> AsyncGenerator[LogLine, None]:
         """As Driver.logs: reading it raises DriverError."""
+
+    def hook_output(self, name: str, rollout_id: str) -> HookOutput: ...
 
     def idempotency_begin(self, once: Once, fingerprint: str) -> str | None:
         """The rollout this key opened, if any. Raises SpecInvalid if it came with another fingerprint."""

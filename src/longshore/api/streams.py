@@ -16,6 +16,9 @@ TICK = 1.0
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _ALIVE = b": alive\n\n"
 
+#: the last event of a stream that is over for good; one that ends without it is to be opened again
+END = b"event: end\ndata: {}\n\n"
+
 
 class EventStream(StreamingResponse):
     """Sends `chunks`, and a comment after each `keep_alive` seconds of silence, so that proxies keep the connection.

@@ -31,7 +31,8 @@ from longshore.model import (
     Token,
     Waiting,
 )
-from longshore.rollout.reports import EndpointList, HealthReport, Preview, Status, Summary, Validation
+from longshore.rollout.hook_output import HookLine
+from longshore.rollout.reports import EndpointList, HealthReport, InstanceList, Preview, Status, Summary, Validation
 from longshore.webhooks.desk import WebhookReport
 
 Json = dict[str, Any]
@@ -196,6 +197,10 @@ def log_line_json(line: LogLine, **of: str) -> Json:
         "time": _instant_or_null(line.latest),
         "earliest": _instant_or_null(line.earliest),
     }
+
+
+def hook_line_json(line: HookLine) -> Json:
+    return {"phase": line.phase, "line": line.text}
 
 
 def status_json(status: Status) -> Json:
@@ -386,3 +391,10 @@ def progress_json(message: Progress) -> Json:
 
 def endpoints_json(found: EndpointList) -> Json:
     return asdict(found)
+
+
+def instances_json(found: InstanceList) -> Json:
+    body = asdict(found)
+    for each, report in zip(body["instances"], found.instances, strict=True):
+        each["started_at"] = _instant_or_null(report.started_at)
+    return body

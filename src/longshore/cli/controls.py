@@ -162,7 +162,7 @@ def _roll(
     with (
         session.client() as client,
         rollout_goes_on(name),
-        shown_progress(title, silent=session.json or no_wait) as on_progress,
+        shown_progress(session, name, title, silent=session.json or no_wait) as on_progress,
     ):
         rollout = begin(client, on_progress)
     if session.json:

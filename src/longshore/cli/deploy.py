@@ -51,7 +51,7 @@ def deploy(
         name, version = spec.get("name", ""), spec.get("version", "")
         with (
             rollout_goes_on(str(name)),
-            shown_progress(f"{name} {version}", silent=session.json or no_wait) as on_progress,
+            shown_progress(session, str(name), f"{name} {version}", silent=session.json or no_wait) as on_progress,
         ):
             rollout = client.deploy(
                 spec,

@@ -1,4 +1,4 @@
-"""Looking: list, health, endpoints, releases, events, logs. `status` has a file of its own."""
+"""Looking: list, health, endpoints, releases. What is followed is in follow.py, `status` has a file of its own."""
 
 from __future__ import annotations
 
@@ -107,51 +107,6 @@ def releases(session: Session, name: str) -> None:
     table(["version", "", "state", "pinned", "created", "first healthy", "size", "strategy", "sha256"], rows)
 
 
-@click.command()
-@click.argument("name")
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
-@click.option("--before", type=int, metavar="ID", help="Only those older than that event.")
-@in_session
-def events(session: Session, name: str, limit: int, before: int | None) -> None:
-    """List what happened to a deployment, newest last."""
-    with session.client() as client:
-        page = client.events(name, limit=limit, before=before)
-    if session.json:
-        say_json(page.raw)
-        return
-    for event in reversed(page.events):
-        say(f"{when(event.timestamp):<12}  {paint(event.type.ljust(7), None)}  {event.source}: {event.message}")
-    if len(page.events) == limit and page.events[-1].id is not None:
-        say(f"--before {page.events[-1].id} shows older ones")
-
-
-@click.command()
-@click.argument("name")
-@click.option("-f", "--follow", is_flag=True, help="Go on with each new line, until Ctrl-C.")
-@click.option("-n", "--tail", type=click.IntRange(0), help="Lines from the end. [default: 100; 10 with --follow]")
-@click.option("--instance", metavar="ID", help="Only that instance.")
-@in_session
-def logs(session: Session, name: str, follow: bool, tail: int | None, instance: str | None) -> None:
-    """Show what the instances of a deployment wrote."""
-    with session.client() as client:
-        if not follow:
-            answer = client.logs(name, instance=instance, tail=100 if tail is None else tail)
-            if session.json:
-                say_json(answer.raw)
-                return
-            for line in answer.lines:
-                _say_line(line.instance, line.line)
-            return
-        try:
-            for line in client.follow_logs(name, instance=instance, tail=10 if tail is None else tail):
-                if session.json:
-                    click.echo(json.dumps({"instance": line.instance, "line": line.line}, ensure_ascii=False))
-                else:
-                    _say_line(line.instance, line.line)
-        except KeyboardInterrupt:
-            return
-
-
 def _say_endpoints(session: Session, found: Endpoints) -> None:
     if session.json:
         click.echo(json.dumps(found.raw, ensure_ascii=False))
@@ -174,12 +129,6 @@ def _say_endpoints(session: Session, found: Endpoints) -> None:
     ]
     if rows:
         table(["pool", "share", "instance", "version", "host", "address", ""], rows)
-
-
-def _say_line(instance: str, line: str) -> None:
-    # One colour for each instance, the same in every call: what it is does not matter, telling them apart does.
-    colour = ("cyan", "magenta", "blue", "green", "yellow")[sum(instance.encode()) % 5]
-    say(f"{paint(instance, colour)}  {line}")
 
 
 def _say_check(indent: str, name: str, status: str, message: str, took: str = "") -> None:

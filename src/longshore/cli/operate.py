@@ -27,7 +27,7 @@ def restart(session: Session, name: str, no_wait: bool, if_revision: int | None,
     with (
         session.client() as client,
         rollout_goes_on(name),
-        shown_progress(f"{name}: restart", silent=session.json or no_wait) as on_progress,
+        shown_progress(session, name, f"{name}: restart", silent=session.json or no_wait) as on_progress,
     ):
         rollout = client.restart(name, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, **terms)
     if session.json:
@@ -49,7 +49,7 @@ def scale(session: Session, name: str, replicas: int, no_wait: bool, if_revision
     with (
         session.client() as client,
         rollout_goes_on(name),
-        shown_progress(f"{name}: {replicas} instances", silent=session.json or no_wait) as on_progress,
+        shown_progress(session, name, f"{name}: {replicas} instances", silent=session.json or no_wait) as on_progress,
     ):
         rollout = client.scale(
             name, replicas, wait=not no_wait, on_progress=on_progress, if_revision=if_revision, **terms

@@ -99,6 +99,11 @@ def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def clock(moment: datetime) -> str:
+    """To the millisecond, in 24 characters."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
 def ago(moment: datetime, now: datetime) -> str:
     """How long since, in its largest unit that is full: `now`, `12 s ago`, `3 min ago`, `5 h ago`, `2 d ago`."""
     seconds = int((now - moment).total_seconds())

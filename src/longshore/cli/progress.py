@@ -3,33 +3,72 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from longshore.cli.output import on_terminal, paint, say, seconds, stamp, wants_colour
+from longshore.cli.output import on_terminal, paint, say, stamp, wants_colour
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-
+    from longshore.cli.live import Picture
+    from longshore.cli.session import Session
     from longshore.client.results import Progress
 
 OnProgress = Callable[["Progress"], None]
 
-#: how a step's end is marked on a terminal
-_MARKS = {"success": ("✓", "green"), "failed": ("✗", "red"), "warning": ("!", "yellow")}
+#: seconds before it is asked again what runs, where there is no such deployment yet
+AGAIN_S = 0.2
 
 
 @contextlib.contextmanager
-def shown_progress(title: str, *, silent: bool = False) -> Iterator[OnProgress | None]:
-    """What `on_progress` of the client is to be, for as long as the block lasts."""
+def shown_progress(session: Session, name: str, title: str, *, silent: bool = False) -> Iterator[OnProgress | None]:
+    """What `on_progress` of the client is to be, for as long as the block lasts.
+
+    session, name   where to ask what runs of the deployment, for the bars; title of the first of them
+    """
     if silent:
         yield None
     elif on_terminal():
-        with _bars() as bars:
-            yield LiveProgress(bars, title)
+        with _live(title, session, name) as picture:
+            yield picture.hear
     else:
         yield show_line
+
+
+@contextlib.contextmanager
+def _live(title: str, session: Session, name: str) -> Iterator[Picture]:
+    from rich.console import Console
+    from rich.live import Live
+
+    from longshore.cli.live import Picture
+
+    console = Console(color_system=None if wants_colour() is False else "auto", highlight=False)
+    picture, over = Picture(console, title), threading.Event()
+    # It may sit in a connection that says nothing for long: nobody waits for it.
+    threading.Thread(target=_see, args=(picture, session, name, over), daemon=True).start()
+    with Live(picture, console=console, transient=True, refresh_per_second=8):
+        try:
+            yield picture
+        finally:
+            over.set()
+
+
+def _see(picture: Picture, session: Session, name: str, over: threading.Event) -> None:
+    """Tell the picture what runs, until it is over. What cannot be had is not shown: the messages still are."""
+    from longshore.client import ApiError, ClientError
+
+    with session.client() as client:
+        while not over.wait(AGAIN_S):
+            try:
+                for now in client.follow_instances(name):
+                    if over.is_set():
+                        return
+                    picture.see(now)
+            except ApiError as error:
+                if error.code != "DEPLOYMENT_NOT_FOUND":  # a first deploy: it will be there in a moment
+                    return
+            except ClientError:
+                return
 
 
 def show_line(message: Progress) -> None:
@@ -40,55 +79,6 @@ def show_line(message: Progress) -> None:
     say(f"{clock}  {message.progress_pct:3d}%  {message.status:<7}  {first}")
     for line in rest:
         say(" " * 26 + line)
-
-
-class LiveProgress:
-    """One bar for the whole with the current step; each step that ended is a line above it, with its time."""
-
-    def __init__(self, bars: Bars, title: str) -> None:
-        self._bars = bars
-        self._task = bars.add_task(title, total=100, step="")
-        self._title = title
-        self._began: dict[str, datetime] = {}
-
-    def __call__(self, message: Progress) -> None:
-        self._bars.update(self._task, completed=message.progress_pct, step=_short(message))
-        if message.last or message.status not in _MARKS:
-            self._began.setdefault(message.step, message.timestamp)
-            return
-        began = self._began.pop(message.step, message.timestamp)
-        took = seconds((message.timestamp - began).total_seconds())
-        mark, colour = _MARKS[message.status]
-        self._line(mark, colour, message, took)
-
-    def _line(self, mark: str, colour: str, message: Progress, took: str) -> None:
-        from rich.text import Text
-
-        line = Text.assemble((mark, colour), f" {message.step}  ", (took, "bright_black"))
-        if message.message and message.status != "success":
-            line.append(f"  {message.message}", style=colour)
-        self._bars.console.print(line)
-
-
-def _short(message: Progress) -> str:
-    text = f"{message.step}: {message.message}" if message.message else message.step
-    return text.splitlines()[0] if text else ""
-
-
-def _bars() -> Bars:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False, style="bold"),
-        BarColumn(bar_width=30),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[step]}", markup=False),
-        console=Console(color_system=None if wants_colour() is False else "auto", highlight=False),
-        transient=True,
-    )
 
 
 def outcome_line(good: bool, text: str) -> None:

@@ -10,6 +10,9 @@ from longshore.cli.session import Session, in_session
 from longshore.cli.terms import change_options
 from longshore.cli.waiting import rollout_goes_on
 
+#: what is said of a control: it is carried out between two steps, so the answer has the status of before
+_CARRIED_OUT = {"pause": "pauses before its next step", "resume": "goes on", "promote": "is promoted"}
+
 _rollout_argument = click.argument("rollout", required=False)
 
 
@@ -26,10 +29,11 @@ def rollback(
 
     A rollout in progress is aborted first. `longshore releases NAME` shows what can be gone back to.
     """
+    title = f"{name} back to {version or 'the version before'}"
     with (
         session.client() as client,
         rollout_goes_on(name),
-        shown_progress(f"{name} back to {version or 'the version before'}", silent=session.json) as on_progress,
+        shown_progress(session, name, title, silent=session.json) as on_progress,
     ):
         result = client.rollback(
             name, version, on_progress=on_progress, timeout=timeout, if_revision=if_revision
@@ -51,7 +55,7 @@ def watch(session: Session, name: str, rollout: str | None, after: int) -> None:
     Waits up to a minute for a deployment's first rollout. With --json each message is a line.
     """
     good = False
-    with session.client() as client, shown_progress(name, silent=session.json) as on_progress:
+    with session.client() as client, shown_progress(session, name, name, silent=session.json) as on_progress:
         for message in client.watch(name, rollout, after):
             if session.json:
                 import json
@@ -150,7 +154,7 @@ def abort(
     with session.client() as client, rollout_goes_on(name):
         begun = client.abort(name, rollout, reason=reason, if_revision=if_revision)
         if not no_wait and not begun.is_over:
-            with shown_progress(f"{name}: undoing", silent=session.json) as on_progress:
+            with shown_progress(session, name, f"{name}: undoing", silent=session.json) as on_progress:
                 begun = client.wait(name, begun.id, on_progress=on_progress)
     if session.json:
         say_json(begun.raw)
@@ -201,4 +205,5 @@ def _control(session: Session, verb: str, name: str, rollout: str | None, if_rev
     if session.json:
         say_json(answer.raw)
     else:
-        outcome_line(True, f"rollout {answer.id} of {name} to {answer.version} is {answer.status}")
+        outcome_line(True, f"{_CARRIED_OUT[verb]}: rollout {answer.id} of {name} to {answer.version}")
+        say(f"`longshore watch {name}` follows it" if verb != "pause" else f"`longshore resume {name}` lets it go on")

@@ -15,9 +15,10 @@ from longshore.cli.copies import backup, restore
 from longshore.cli.deploy import deploy, plan, validate
 from longshore.cli.doctor import doctor
 from longshore.cli.failures import report
+from longshore.cli.follow import events, hooks, logs
 from longshore.cli.local import config
 from longshore.cli.locks import lock, locks, unlock
-from longshore.cli.look import endpoints, events, health, list_, logs, releases
+from longshore.cli.look import endpoints, health, list_, releases
 from longshore.cli.operate import delete, restart, scale
 from longshore.cli.output import wants_colour
 from longshore.cli.rollouts import abort, approve, history, pause, promote, resume, rollback, watch
@@ -59,6 +60,7 @@ COMMANDS: dict[str, click.Command] = {
     "prune": prune,
     "events": events,
     "logs": logs,
+    "hooks": hooks,
     "lock": lock,
     "unlock": unlock,
     "locks": locks,

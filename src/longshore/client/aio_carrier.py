@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from longshore.client import channels
 from longshore.client.discovery import Endpoint
-from longshore.client.effects import ChannelClosed, Effect, Emit, Flow, Open, Pause, Receive, Request
+from longshore.client.effects import ChannelClosed, Effect, Emit, Event, Flow, Open, Pause, Receive, Request
 from longshore.client.errors import ClientError
 from longshore.client.stepper import Stepper
 
@@ -25,7 +25,7 @@ BROKEN = (httpx2.TransportError, AttributeError)
 
 
 class Channel(Protocol):
-    async def receive(self, timeout: float | None) -> str | None: ...
+    async def receive(self, timeout: float | None) -> str | Event | None: ...
 
     async def close(self) -> None: ...
 
@@ -134,7 +134,7 @@ class Socket:
 
 
 class Stream:
-    """Server-sent events; their data, one after the other."""
+    """Server-sent events, one after the other."""
 
     def __init__(self, endpoint: Endpoint, http: httpx2.AsyncClient) -> None:
         self._endpoint = endpoint
@@ -148,8 +148,8 @@ class Stream:
                     "GET",
                     effect.path,
                     params=dict(effect.params),
-                    headers={"Accept": "text/event-stream"},
-                    timeout=channels.timeout_of(None),
+                    headers={"Accept": "text/event-stream", **effect.headers},
+                    timeout=channels.timeout_of(channels.STREAM_SILENCE),
                 )
             )
             if response.status_code != 200:
@@ -163,10 +163,11 @@ class Stream:
             raise refusal
         self._events = aiter(httpx2.EventSource(response))
 
-    async def receive(self, timeout: float | None) -> str | None:
-        """The next event's data. An open stream is waited for as long as its connection stands."""
+    async def receive(self, timeout: float | None) -> Event | None:
+        """The next one. An open stream is waited for as long as its connection stands."""
         try:
-            return (await anext(self._events)).data
+            found = await anext(self._events)
+            return Event(found.data, found.event, found.id)
         except StopAsyncIteration:
             raise ChannelClosed from None
         except httpx2.TransportError as error:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from datetime import UTC, datetime
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from longshore.client import results
 from longshore.client.decode import decode
-from longshore.client.effects import ANSWER_TIMEOUT, ChannelClosed, Emit, Flow, Open, Receive, Reply, Request
+from longshore.client.effects import ANSWER_TIMEOUT, Emit, Flow, Reply, Request
 from longshore.client.errors import ConnectionLost, NotFound, UnexpectedAnswer, error_of_body
+from longshore.durations import format_duration
 
 T = TypeVar("T")
 
 ROOT = "/api/v1/deployments"
+#: an aware time; or how long ago, in seconds or as Go writes durations
+Since: TypeAlias = datetime | float | str | None
 #: rows asked for at a time when all are wanted; the API allows up to 500
 PAGE = 200
 #: seconds for an answer that the API itself may keep back for 50 s
@@ -177,35 +181,34 @@ def prune(name: str, keep: int | None, if_revision: int | None, override: str | 
     return decode(results.Pruned, (yield from send(request)))
 
 
-def endpoints(name: str, after: str | None) -> Flow[results.Endpoints]:
-    """after: a revision; answered when it is another one, or after a while."""
+def at(kind: type[T], name: str, what: str, after: str | None) -> Flow[T]:
+    """What has a revision, endpoints or instances. after: a revision; answered when it is another, or after a while."""
     params = {} if after is None else {"wait": after}
     timeout = ANSWER_TIMEOUT if after is None else WAIT_TIMEOUT
-    return decode(
-        results.Endpoints, (yield from fetch(Request("GET", path_of(name, "endpoints"), params, timeout=timeout)))
-    )
+    return decode(kind, (yield from fetch(Request("GET", path_of(name, what), params, timeout=timeout))))
 
 
-def follow_endpoints(name: str) -> Flow[None]:
-    """Emits each Endpoints: as they are, then whenever they have changed."""
-    found = yield from endpoints(name, None)
-    while True:
-        yield Emit(found)
-        before = found.revision
-        while found.revision == before:
-            found = yield from endpoints(name, before)
+def since_of(since: Since) -> str | None:
+    """As the API reads it. Raises ValueError for a time that does not say of which zone it is."""
+    if isinstance(since, datetime):
+        if since.tzinfo is None:
+            raise ValueError(f"since has to be an aware time, or how long ago: {since} says no time zone")
+        return since.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return since if since is None or isinstance(since, str) else format_duration(since)
 
 
-def follow_logs(name: str, instance: str | None, tail: int) -> Flow[None]:
-    """Emits each LogLine: the last `tail` of them, then what is written, until the manager ends the stream."""
-    params = {"follow": "true", "tail": tail, **({"instance": instance} if instance else {})}
-    yield Open("stream", path_of(name, "logs"), params)
-    while True:
-        try:
-            text = yield Receive()
-        except ChannelClosed:
-            return
-        yield Emit(decode(results.LogLine, loads(text)))
+def hooks(name: str, rollout: str | None, tail: int) -> Flow[results.Hooks]:
+    """None: of the rollout in progress, or the last."""
+    chosen = rollout or (yield from last_rollout(name)).id
+    return (yield from get(results.Hooks, path_of(name, "rollouts", chosen, "hooks"), tail=tail))
+
+
+def last_rollout(name: str) -> Flow[results.Rollout]:
+    """The one in progress, or the last. Raises NotFound where there was none."""
+    page = yield from get(results.Rollouts, path_of(name, "rollouts"), limit=1)
+    if not page.rollouts:
+        raise NotFound(404, "NOT_FOUND", f"{name} has no rollouts", {"deployment": name})
+    return page.rollouts[0]
 
 
 def loads(text: str) -> Any:

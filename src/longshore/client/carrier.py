@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from longshore.client import channels
 from longshore.client.discovery import Endpoint
-from longshore.client.effects import ChannelClosed, Effect, Emit, Flow, Open, Pause, Receive, Request
+from longshore.client.effects import ChannelClosed, Effect, Emit, Event, Flow, Open, Pause, Receive, Request
 from longshore.client.errors import ClientError
 from longshore.client.stepper import Stepper
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Channel(Protocol):
-    def receive(self, timeout: float | None) -> str | None: ...
+    def receive(self, timeout: float | None) -> str | Event | None: ...
 
     def close(self) -> None: ...
 
@@ -122,7 +122,7 @@ class Socket:
 
 
 class Stream:
-    """Server-sent events; their data, one after the other."""
+    """Server-sent events, one after the other."""
 
     def __init__(self, endpoint: Endpoint, http: httpx2.Client, effect: Open) -> None:
         self._endpoint = endpoint
@@ -133,8 +133,8 @@ class Stream:
                     "GET",
                     effect.path,
                     params=dict(effect.params),
-                    headers={"Accept": "text/event-stream"},
-                    timeout=channels.timeout_of(None),
+                    headers={"Accept": "text/event-stream", **effect.headers},
+                    timeout=channels.timeout_of(channels.STREAM_SILENCE),
                 )
             )
             if response.status_code != 200:
@@ -148,10 +148,11 @@ class Stream:
             raise refusal
         self._events = iter(httpx2.EventSource(response))
 
-    def receive(self, timeout: float | None) -> str | None:
-        """The next event's data. An open stream is waited for as long as its connection stands."""
+    def receive(self, timeout: float | None) -> Event | None:
+        """The next one. An open stream is waited for as long as its connection stands."""
         try:
-            return next(self._events).data
+            found = next(self._events)
+            return Event(found.data, found.event, found.id)
         except StopIteration:
             raise ChannelClosed from None
         except httpx2.TransportError as error:

@@ -17,6 +17,8 @@ from longshore.client.errors import ClientError, ConnectionLost, ManagerUnreacha
 
 #: seconds to connect; a manager is near, and a refused connection shows at once anyhow
 CONNECT_TIMEOUT = 5.0
+#: seconds without a byte after which a stream is lost: the manager says every 15 that it is alive
+STREAM_SILENCE = 60.0
 #: bytes of a WebSocket message; the longest carries the tail of a log
 MESSAGE_MOST = 4 * 1024 * 1024
 

@@ -59,11 +59,22 @@ class Open:
     kind: str
     path: str
     params: Mapping[str, Any] = field(default_factory=dict)
+    #: of a stream
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A server-sent event. kind: "message" where it has none; id: "" where none was sent yet in this stream."""
+
+    data: str
+    kind: str = "message"
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Receive:
-    """Answered with the channel's next text, or None once `timeout` seconds passed without one.
+    """Answered with a socket's next text or a stream's next Event; None once `timeout` seconds passed without one.
 
     Raises ChannelClosed at its orderly end, ConnectionLost at any other.
     """

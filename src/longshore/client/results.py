@@ -114,7 +114,7 @@ class Replicas:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
+class Event(Result):
     """type: info | warning | error."""
 
     timestamp: datetime
@@ -122,6 +122,7 @@ class Event:
     message: str
     source: str
     id: int | None = None
+    deployment: str = ""
     rollout_id: str | None = None
 
 
@@ -395,9 +396,56 @@ class Pruned(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogLine:
+class Share:
+    """pool: stable | candidate; weight: percent of the requests."""
+
+    pool: str
+    version: str
+    weight: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """state: starting | healthy | unhealthy | draining | stopped; message: what its last probe said."""
+
+    id: str
+    version: str
+    state: str
+    host: str = ""
+    port: int | None = None
+    message: str = ""
+    started_at: datetime | None = None
+    restarts: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instances(Result):
+    """traffic: nothing where nobody gets requests; revision: another one whenever anything else of this is."""
+
+    deployment: str
+    revision: str
+    traffic: tuple[Share, ...] = ()
+    instances: tuple[Instance, ...] = ()
+    #: of the rollout in progress
+    rollout_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine(Result):
+    """It was written between `earliest` and `time`; None: not known."""
+
     instance: str
     line: str
+    time: datetime | None = None
+    earliest: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogProblem:
+    """An instance whose output cannot be read now."""
+
+    instance: str
+    message: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -405,6 +453,22 @@ class Logs(Result):
     """Oldest first."""
 
     lines: tuple[LogLine, ...]
+    problems: tuple[LogProblem, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HookLine(Result):
+    """phase: pre_deploy, post_deploy or canary_check."""
+
+    phase: str
+    line: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks(Result):
+    """Oldest first within each phase."""
+
+    lines: tuple[HookLine, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from longshore.client import calls, rollouts, watching
+from longshore.client import calls, following, rollouts, watching
 from longshore.client import results as r
 from longshore.client import webhooks as w
-from longshore.client.calls import ROOT, conflict, path_of
+from longshore.client.calls import ROOT, Since, conflict, path_of, since_of
 from longshore.client.carrier import Carrier
 from longshore.client.discovery import discover
 from longshore.client.effects import Flow
@@ -329,23 +329,60 @@ class Longshore(Access):
 
     def endpoints(self, name: str, *, after: str | None = None) -> r.Endpoints:
         """Where requests of a deployment are to go. after: a revision: answers when it is another, or after 50 s."""
-        return self._carrier.run(calls.endpoints(name, after))
+        return self._carrier.run(calls.at(r.Endpoints, name, "endpoints", after))
 
     def follow_endpoints(self, name: str) -> Iterator[r.Endpoints]:
         """Where requests are to go: now, and each time that has changed, until the loop is left."""
-        return self._iterate(calls.follow_endpoints(name))
+        return self._iterate(following.follow_revisions(r.Endpoints, name, "endpoints", self._patience))
+
+    def instances(self, name: str, *, after: str | None = None) -> r.Instances:
+        """What runs of a deployment, and who gets the requests. after: as of `endpoints`."""
+        return self._carrier.run(calls.at(r.Instances, name, "instances", after))
+
+    def follow_instances(self, name: str) -> Iterator[r.Instances]:
+        """What runs: now, and each time that has changed, until the loop is left."""
+        return self._iterate(following.follow_revisions(r.Instances, name, "instances", self._patience))
 
     def events(self, name: str, *, limit: int = 50, before: int | None = None) -> r.Events:
         """Events of a deployment, newest first. before: only those older than the event with that id."""
         return self._carrier.run(calls.get(r.Events, path_of(name, "events"), limit=limit, before=before))
 
-    def logs(self, name: str, *, instance: str | None = None, tail: int = 100) -> r.Logs:
-        """The last `tail` lines that the instances wrote, or that one of them did."""
-        return self._carrier.run(calls.get(r.Logs, path_of(name, "logs"), instance=instance, tail=tail))
+    def logs(
+        self, name: str, *, instance: str | None = None, tail: int | None = None, since: Since = None
+    ) -> r.Logs:
+        """What the instances wrote, or one of them did: the last `tail` lines of each (None: 100, with `since` all).
 
-    def follow_logs(self, name: str, *, instance: str | None = None, tail: int = 10) -> Iterator[r.LogLine]:
-        """The last `tail` lines, then each new one, until the manager ends the stream or the loop is left."""
-        return self._iterate(calls.follow_logs(name, instance, tail))
+        since   an aware time, or how long ago in seconds or such as "10m"; then also of instances that are gone
+        """
+        asked = {"instance": instance, "tail": tail, "since": since_of(since)}
+        return self._carrier.run(calls.get(r.Logs, path_of(name, "logs"), **asked))
+
+    def follow_logs(
+        self, name: str, *, instance: str | None = None, tail: int | None = None, since: Since = None
+    ) -> Iterator[r.LogLine]:
+        """Those lines (the last 10 of each where nothing is said), then each new one, of instances that start meanwhile
+        too, until the deployment, or the one instance, is gone.
+
+        Goes on over lost connections and restarts of the manager: no line is missing then, and none is there twice but
+        perhaps one that reads the same as the one before it.
+        """
+        return self._iterate(following.follow_logs(name, instance, tail, since_of(since), self._patience))
+
+    def follow_events(self, name: str | None = None, *, after: int | None = None) -> Iterator[r.Event]:
+        """Events as they happen, of a deployment or of all, without an end (but that of the deployment). Goes on over
+        lost connections and restarts of the manager without missing one.
+
+        after   begin after the event with that id; None: with what happens from now on
+        """
+        return self._iterate(following.follow_events(name, after, self._patience))
+
+    def hooks(self, name: str, rollout: str | None = None, *, tail: int = 1000) -> r.Hooks:
+        """What the hooks of a rollout printed: of the one in progress, else the last, where it is None."""
+        return self._carrier.run(calls.hooks(name, rollout, tail))
+
+    def follow_hooks(self, name: str, rollout: str, *, tail: int = 1000) -> Iterator[r.HookLine]:
+        """The same as it is printed, until the rollout is over."""
+        return self._iterate(following.follow_hooks(name, rollout, tail, self._patience))
 
     # ------------------------------------------------------------------------------------------- webhooks
 

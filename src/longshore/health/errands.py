@@ -75,4 +75,5 @@ class Errands:
         return task
 
     def _put_off(self, name: str) -> None:
-        self._later[name] = self._world.clock.monotonic() + RETRY_S
+        now = self._world.clock.monotonic()
+        self._later = {name: until for name, until in self._later.items() if until > now} | {name: now + RETRY_S}

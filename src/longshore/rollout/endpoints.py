@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from longshore.model import Instance, InstanceState, Pool
 from longshore.rollout.reports import EndpointList, EndpointPool, EndpointTarget
+from longshore.rollout.revisions import revision_of
 from longshore.rollout.status import get_deployment
 from longshore.rollout.world import World
-
-#: bound on waiting for a change, in seconds: less than what proxies in between give up after
-WAIT_S = 50.0
 
 
 def read_endpoints(world: World, name: str) -> EndpointList:
@@ -34,24 +29,7 @@ def read_endpoints(world: World, name: str) -> EndpointList:
         revision="",
         pools=tuple(pools),
     )
-    digest = hashlib.sha256(json.dumps(asdict(found), sort_keys=True).encode()).hexdigest()
-    return replace(found, revision=digest[:16])
-
-
-async def next_endpoints(world: World, name: str, after: str) -> EndpointList:
-    """As soon as they are at another revision than `after`; within WAIT_S in any case, changed or not.
-
-    Raises DeploymentNotFound, also where it is deleted meanwhile.
-    """
-    try:
-        async with asyncio.timeout(WAIT_S):
-            while True:
-                stamp, found = world.store.stamp(name), read_endpoints(world, name)
-                if found.revision != after:
-                    return found
-                await world.store.moved(name, stamp)
-    except TimeoutError:
-        return read_endpoints(world, name)
+    return replace(found, revision=revision_of(found))
 
 
 # --- private

@@ -20,9 +20,12 @@ from longshore.model import (
     StepRecord,
 )
 from longshore.rollout.checkup import check_up
-from longshore.rollout.endpoints import next_endpoints, read_endpoints
+from longshore.rollout.endpoints import read_endpoints
+from longshore.rollout.hook_output import HookOutput
+from longshore.rollout.instance_list import read_instances
 from longshore.rollout.log_files import logged_instances
-from longshore.rollout.reports import EndpointList, HealthReport, Status, Summary
+from longshore.rollout.reports import EndpointList, HealthReport, InstanceList, Status, Summary
+from longshore.rollout.revisions import next_revision
 from longshore.rollout.status import get_deployment, health_of, read_status, summaries
 from longshore.rollout.world import World
 
@@ -88,8 +91,16 @@ class Queries:
         return self._world.store.events(name, limit=limit, before=before)
 
     async def endpoints(self, name: str, after: str | None = None) -> EndpointList:
-        """after: a revision; waits, up to endpoints.WAIT_S, until it is another one."""
-        return read_endpoints(self._world, name) if after is None else await next_endpoints(self._world, name, after)
+        """after: a revision; waits, up to revisions.WAIT_S, until it is another one."""
+        if after is None:
+            return read_endpoints(self._world, name)
+        return await next_revision(self._world, name, after, read_endpoints)
+
+    async def running_now(self, name: str, after: str | None = None) -> InstanceList:
+        """What runs, and who gets the requests; as endpoints()."""
+        if after is None:
+            return read_instances(self._world, name)
+        return await next_revision(self._world, name, after, read_instances)
 
     def instances(self, name: str) -> builtins.list[Instance]:
         get_deployment(self._world, name)
@@ -113,6 +124,9 @@ class Queries:
             else Output(name, instance, self._world.instance_log(name, instance))
         )
         return driver.logs(output, tail=tail, since=since, follow=follow)
+
+    def hook_output(self, name: str, rollout_id: str) -> HookOutput:
+        return HookOutput(self._world.logs / name, self.rollout(name, rollout_id))
 
     def watch(self, name: str, rollout_id: str | None, after: int) -> Subscription:
         """Progress of the rollout in progress (or of the last one), then of all that follow."""

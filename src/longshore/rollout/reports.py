@@ -154,3 +154,42 @@ class Preview:
     changes: tuple[Change, ...] = ()
     warnings: tuple[Issue, ...] = ()
     issues: tuple[Issue, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """pool: stable | candidate; weight: percent of the requests"""
+
+    pool: str
+    version: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceReport:
+    """state: starting | healthy | unhealthy | draining | stopped; message: what its last probe said"""
+
+    id: str
+    version: str
+    host: str
+    port: int | None
+    state: str
+    message: str
+    started_at: float | None
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceList:
+    """What runs of a deployment, and who gets the requests.
+
+    rollout_id   of the rollout in progress
+    traffic      nothing where nobody gets requests
+    revision     another one whenever anything else of this is
+    """
+
+    deployment: str
+    rollout_id: str | None
+    traffic: tuple[Share, ...]
+    instances: tuple[InstanceReport, ...]
+    revision: str

@@ -96,8 +96,10 @@ class NoneRouter:
     async def remove(self, name: str, drain_s: float) -> None:
         if self._files is not None:
             await self._files.give_up(name)
+        now = self._clock.monotonic()
+        self._told = {each: at for each, at in self._told.items() if now - at < self._settle_s}
         if self._applied.pop(name, None) is not None:
-            self._told[name] = self._clock.monotonic()
+            self._told[name] = now
 
     async def close(self) -> None:
         pass

@@ -16,6 +16,8 @@ class Base:
 
     def __init__(self) -> None:
         self._stamps: dict[str, int] = {}
+        #: the stamp of all others: of what nothing was written about, or that is forgotten
+        self._rest = 0
         #: by name, whoever waits for its stamp to move
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         #: grows with every change of anything, and with what touch() is told
@@ -23,15 +25,21 @@ class Base:
 
     def stamp(self, name: str) -> int:
         """Moves whenever something stored about the deployment, or told by touch(), has changed."""
-        return self._stamps.get(name, 0)
+        return self._stamps.get(name, self._rest)
 
     def touch(self, name: str) -> None:
         """What is shown of this deployment may have changed."""
-        self._stamps[name] = self._stamps.get(name, 0) + 1
         self.changes += 1
+        # Of all changes, not of its own: no stamp comes a second time when a name is forgotten and used again.
+        self._stamps[name] = self.changes
         for waiter in self._waiting.pop(name, ()):
             if not waiter.done():
                 waiter.set_result(None)
+
+    def forget_name(self, name: str) -> None:
+        """It is deleted: nothing is kept in memory by its name."""
+        self.touch(name)
+        self._rest = self._stamps.pop(name)
 
     async def moved(self, name: str, since: int) -> None:
         """Wait, without a bound, until stamp() is another than `since`."""

@@ -79,4 +79,5 @@ class Deployments(Base):
         """With everything that is stored about it."""
         with self.db.transaction():
             self.db.write("DELETE FROM locks WHERE scope = 'deployment' AND name = :name", {"name": name})
-            self._write(name, "DELETE FROM deployments WHERE name = :name", name=name)
+            self.db.write("DELETE FROM deployments WHERE name = :name", {"name": name})
+            self.db.after_commit(lambda: self.forget_name(name))

@@ -52,6 +52,7 @@ SIMPLE = {
     ("endpoints", "shop"): ("GET", "/shop/endpoints", ENDPOINTS),
     ("events", "shop"): ("GET", "/shop/events", {"events": [event("two"), event("one")]}),
     ("logs", "shop"): ("GET", "/shop/logs", {"lines": [{"instance": "shop-1-0", "line": "hello"}]}),
+    ("hooks", "shop", "r-2"): ("GET", "/shop/rollouts/r-2/hooks", {"lines": [{"phase": "pre_deploy", "line": "hi"}]}),
     ("validate",): ("POST", "/validate", {"valid": True, "issues": [], "warnings": [{"field": "a", "message": "hm"}]}),
     ("plan",): ("POST", "/plan", {"steps": [{"name": "fetch", "description": "unpack"}], "changes": []}),
     ("rollback", "shop"): ("POST", "/shop/rollback", {"message": "done", "version": "1.0", "timestamp": LATER}),
@@ -239,6 +240,49 @@ def test_deleting_without_a_terminal_to_ask_on_needs_yes(run, manager):
 def test_following_logs_prints_each_line(run, manager):
     manager.on("GET", "/shop/logs", Answer(events=[{"instance": "shop-1-0", "line": "hello"}]))
     assert run("logs", "-f", "shop").stdout == "shop-1-0  hello\n"
+
+
+def test_times_of_lines_say_how_exactly_they_are_known(run, manager):
+    exact = {"instance": "shop-1-0", "line": "a", "time": LATER, "earliest": TIME.replace("12:00:00", "12:00:01")}
+    lines = [exact, exact | {"earliest": None}, exact | {"time": None, "earliest": None}]
+    manager.on("GET", "/shop/logs", Answer(body={"lines": lines}))
+    shown = run("logs", "shop", "--times").stdout.splitlines()
+    assert [line[:25].rstrip() for line in shown] == [" 2026-03-01T12:00:02.500Z", "~2026-03-01T12:00:02.500Z", "-"]
+
+
+def test_what_cannot_be_read_is_said_beside_the_lines(run, manager):
+    problem = {"instance": "shop-1-1", "message": "host a does not answer"}
+    manager.on("GET", "/shop/logs", Answer(body={"lines": [], "problems": [problem]}))
+    result = run("logs", "shop", "--since", "10m")
+    assert (result.stdout, result.stderr) == ("", "shop-1-1: host a does not answer\n")
+    assert manager.asked("GET", "/shop/logs")[0].query == {"since": "10m"}
+
+
+def test_following_events_shows_the_last_ones_and_goes_on_after_them(run, manager):
+    begun = [("7", "begin", {}), ("8", "event", event("three", number=8))]
+    followed = Answer(events=begun)
+    manager.on("GET", "/shop/events", Answer(body={"events": [event("two", number=7), event("one")]}), followed)
+    shown = run("events", "shop", "-f").stdout.splitlines()
+    assert [line.rpartition(" ")[2] for line in shown] == ["one", "two", "three"]
+    assert manager.asked("GET", "/shop/events")[1].headers["last-event-id"] == "7"
+
+
+def test_events_of_all_are_followed_each_with_its_deployment(run, manager):
+    happened = event("deployed", number=3) | {"deployment": "shop"}
+    manager.on("GET", "/api/v1/events", Answer(events=[("3", "event", happened)]))
+    assert "  shop  info     engine: deployed" in run("events", "-f").stdout
+    assert json.loads(run("events", "-f", "--json").stdout) == happened
+
+
+@pytest.mark.parametrize("arguments", [("events",), ("events", "shop", "-f", "--before", "3")])
+def test_events_asked_for_in_a_way_that_makes_no_sense_are_a_usage_error(run, manager, arguments):
+    assert (run(*arguments).exit_code, manager.seen) == (2, [])
+
+
+def test_the_output_of_hooks_is_followed_of_the_last_rollout(run, manager):
+    manager.on("GET", "/shop/rollouts", Answer(body={"rollouts": [rollout("running")], "total": 1}))
+    manager.on("GET", "/shop/rollouts/r-2/hooks", Answer(events=[{"phase": "pre_deploy", "line": "migrating"}]))
+    assert run("hooks", "shop", "-f").stdout == "pre_deploy  migrating\n"
 
 
 def test_the_list_without_a_limit_is_all_pages(run, manager):

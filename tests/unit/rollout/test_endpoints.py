@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from longshore.errors import DeploymentNotFound
-from longshore.rollout import endpoints
+from longshore.rollout import revisions
 from longshore.rollout.reports import EndpointList
 from longshore.rollout.terms import Terms
 from support.engine import PORT
@@ -104,7 +104,7 @@ async def test_who_is_behind_is_answered_at_once(shop: Shop) -> None:
 async def test_waiting_has_a_bound(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     await shop.deployed("1.0")
     before = await listed(shop)
-    monkeypatch.setattr(endpoints, "WAIT_S", 0.02)
+    monkeypatch.setattr(revisions, "WAIT_S", 0.02)
     assert await shop.lab.service.endpoints("shop", before.revision) == before
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from longshore.model import InstanceState, Rollout
+from longshore.model import InstanceState, Pool, Rollout, Routing
 from support.far import FakeHost, Place
 from support.shop import Shop
 
@@ -124,6 +124,18 @@ async def test_as_many_hosts_as_may_fail_are_done_without(strategy: str, shop: S
     stable = shop.router.applied["shop"].stable
     assert stable is not None
     assert {target.host for target in stable.targets} == {"10.0.0.1", "10.0.0.3"}
+
+
+async def test_a_pool_that_is_wholly_out_of_reach_gets_no_share_of_the_requests(shop: Shop) -> None:
+    await deploy(shop, "1.0")
+    by_host = {instance.host: instance.id for instance in shop.lab.store.instances("shop")}
+    old, new = Pool("aaaaaaaa", "1.0", (by_host["b"],)), Pool("bbbbbbbb", "2.0", (by_host["a"], by_host["c"]))
+    shared = Routing(8080, old, new, weight=67)
+    assert shop.lab.world.fleet.traffic(shared).weight == 67
+    for routing in (shared, Routing(8080, new, old, weight=33)):
+        found = shop.lab.world.fleet.traffic(routing, without={"b"})
+        assert found.stable is not None
+        assert (found.stable.id, found.candidate, found.weight) == ("bbbbbbbb", None, 0)
 
 
 async def test_one_host_more_than_may_fail_fails_it(shop: Shop) -> None:

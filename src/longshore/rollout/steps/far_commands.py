@@ -45,6 +45,8 @@ async def run_there(
             timeout_s=timeout_s,
             fence=world.fence,
         )
+        log = world.hook_log(context.name, context.rollout.number, purpose)
+        await asyncio.to_thread(_append, log, name_of_host, result.tail)
         return name_of_host, result
 
     outcomes = await asyncio.gather(*(one(each) for each in hosts), return_exceptions=True)
@@ -75,3 +77,12 @@ async def end_there(context: Context, hosts: Sequence[str]) -> str:
         except HostUnreachable as error:
             context.say(context.absence.pass_over(error))
     return f"ended {ended} interrupted hook{'s' if ended != 1 else ''}" if ended else ""
+
+
+def _append(log: Path, host: str, said: str) -> None:
+    """To the log of the rollout's hooks on this machine, each line after its host."""
+    lines = [f"{host}: {line}\n" for line in said.splitlines()]
+    if lines:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
+            file.writelines(lines)

@@ -181,6 +181,7 @@ class EnvoyRouter:
                 await self._stages.shard(name).change(drop=[name])
                 await self._files.clusters.change(drop=list(self._stages.clusters(name)))
                 await self._stages.wait_hosts(name, {}, {})
+            self._stages.forget(name)
             self._applied.pop(name, None)
 
     async def close(self) -> None:

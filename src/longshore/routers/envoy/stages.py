@@ -125,6 +125,11 @@ class Stages:
         """Stage 5: listen no longer on the deployment's ports, but for one. Connections there go on."""
         await self._files.listeners.change(drop=[n for n, port in self.ports(name).items() if port != but])
 
+    def forget(self, name: str) -> None:
+        """It is removed: what was not settled of it never will be."""
+        self._unsettled.discard(name)
+        self._cold.pop(name, None)
+
     async def undo(self, move: Move, host: Json | None, ports: Mapping[str, int]) -> None:
         """Back to what was before the move, as far as Envoy can be told: routes first, then what they do not need."""
         with contextlib.suppress(RouterError):
