@@ -44,6 +44,8 @@ class Picture:
     def __init__(self, console: Console, title: str) -> None:
         self._console, self._title = console, title
         self._lock = threading.Lock()
+        #: held by whoever writes to the terminal: of two threads one would erase what the other has yet to count
+        self.drawing = threading.RLock()
         self._pct, self._step = 0, ""
         self._began_at: datetime | None = None
         self._began: dict[str, datetime] = {}
@@ -67,7 +69,8 @@ class Picture:
         line = Text.assemble((mark, colour), f" {message.step}  ", (took, "bright_black"))
         if message.message and message.status != "success":
             line.append(f"  {message.message}", style=colour)
-        self._console.print(line)
+        with self.drawing:
+            self._console.print(line)
 
     def see(self, now: Instances) -> None:
         """What runs now."""

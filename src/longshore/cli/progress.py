@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING
 from longshore.cli.output import on_terminal, paint, say, stamp, wants_colour
 
 if TYPE_CHECKING:
+    from rich.live import Live
+
     from longshore.cli.live import Picture
     from longshore.cli.session import Session
     from longshore.client.results import Progress
 
 OnProgress = Callable[["Progress"], None]
 
+#: seconds between two frames
+FRAME_S = 0.125
 #: seconds before it is asked again what runs, where there is no such deployment yet
 AGAIN_S = 0.2
 
@@ -46,11 +50,20 @@ def _live(title: str, session: Session, name: str) -> Iterator[Picture]:
     picture, over = Picture(console, title), threading.Event()
     # It may sit in a connection that says nothing for long: nobody waits for it.
     threading.Thread(target=_see, args=(picture, session, name, over), daemon=True).start()
-    with Live(picture, console=console, transient=True, refresh_per_second=8):
+    with Live(picture, console=console, transient=True, auto_refresh=False) as live:
+        drawing = threading.Thread(target=_draw, args=(picture, live, over), daemon=True)
+        drawing.start()
         try:
             yield picture
         finally:
             over.set()
+            drawing.join()
+
+
+def _draw(picture: Picture, live: Live, over: threading.Event) -> None:
+    while not over.wait(FRAME_S):
+        with picture.drawing:
+            live.refresh()
 
 
 def _see(picture: Picture, session: Session, name: str, over: threading.Event) -> None:
