@@ -24,8 +24,10 @@ from support.fake_manager import (
 
 GUIDES = Path(__file__).parents[2] / "docs/guide"
 CLI, CLIENT = ((GUIDES / name).read_text("utf-8") for name in ("cli.md", "python-client.md"))
-FOLLOWED = (GUIDES / "logs-and-events.md").read_text("utf-8")
-EXAMPLES, OF_FOLLOWING = (re.findall(r"^```python\n(.*?)^```", t, re.MULTILINE | re.DOTALL) for t in (CLIENT, FOLLOWED))
+FOLLOWED, STEERED = ((GUIDES / name).read_text("utf-8") for name in ("logs-and-events.md", "steering.md"))
+EXAMPLES, OF_FOLLOWING, OF_STEERING = (
+    re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL) for text in (CLIENT, FOLLOWED, STEERED)
+)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -92,6 +94,15 @@ def test_an_example_of_following_runs(manager, number, capsys):
     manager.on("GET", "/shop/rollouts/r-2/hooks", Answer(body={"lines": [{"phase": "pre_deploy", "line": "hello"}]}))
     exec(compile(OF_FOLLOWING[number], "logs-and-events.md", "exec"), {"__name__": "example"})
     assert re.search("hello|three", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("number", range(len(OF_STEERING)))
+def test_an_example_of_steering_runs(manager, number, capsys):
+    steps, changes = [{"name": "fetch", "description": "unpack"}], [{"field": "replicas", "from": "1", "to": "2"}]
+    manager.on("POST", "/plan", Answer(body={"steps": steps, "changes": changes}))
+    manager.on("POST", "/shop/rollouts/r-2/promote", Answer(body=rollout("running")))
+    exec(compile(OF_STEERING[number], "steering.md", "exec"), {"__name__": "example"})
+    assert re.search("replicas 1 → 2|r-2 running", capsys.readouterr().out)
 
 
 def test_the_example_of_a_failure_handles_it(manager, capsys):

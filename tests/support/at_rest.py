@@ -6,10 +6,19 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from longshore.model import Deployment, InstanceState, Rollout, RolloutKind, RolloutStatus, State, StepRecord
+from longshore.model import (
+    Deployment,
+    InstanceState,
+    Rollout,
+    RolloutKind,
+    RolloutStatus,
+    State,
+    StepRecord,
+    WaitingFor,
+)
 from support.living import FAILS, Living
 from support.once import ran_as_it_may
-from support.scripts import GOOD
+from support.scripts import is_good
 
 APPS = Path("/data/apps")
 #: what these left is gone on with by the rollout that cleans up, which may be interrupted in that
@@ -49,7 +58,7 @@ def hook_problems(
     rollout: Rollout, records: Collection[StepRecord], ran: Counter[tuple[str, str, str]]
 ) -> Iterator[str]:
     """Every hook ran as often as it may (support/once.py)."""
-    hooked = rollout.kind in (RolloutKind.deploy, RolloutKind.rollback)
+    hooked = rollout.kind in (RolloutKind.deploy, RolloutKind.rollback, RolloutKind.change)
     spec, steps = rollout.spec, {record.name: record.status for record in records if not record.undo}
     for phase, name in HOOK_STEPS.items():
         commands = spec.pre_deploy_hooks if phase == "pre_deploy" else spec.post_deploy_hooks
@@ -85,7 +94,8 @@ def stray_problems(lab: Living) -> Iterator[str]:
 def problems(lab: Living, name: str) -> list[str]:
     """What of one deployment is not as it is when all is at rest."""
     deployment = lab.store.deployment(name)
-    if queue := lab.store.waiting_of(name):
+    # What waits for a person's approval waits for as long as that takes.
+    if queue := [each for each in lab.store.waiting_of(name) if each.waiting_for is WaitingFor.turn]:
         return [f"nothing of {name} is in progress, and this waits for its turn: {[each.id for each in queue]}"]
     waits = bool(lab.store.left_behind(name))
     if waits:
@@ -119,8 +129,9 @@ def _of_committed(lab: Living, deployment: Deployment, version: str) -> Iterator
     warm = [i for i in rows if i.retire_at is not None and i.retire_at > lab.machine.clock.now()]
     if {i.id for i in rows} != {i.id for i in (*committed, *warm)}:
         yield f"instances that are neither committed nor warm: {[i.id for i in rows]}"
-    if len(committed) != release.spec.replicas:
-        yield f"{len(committed)} instances are committed, not {release.spec.replicas}"
+    wanted = 0 if deployment.stopped else release.spec.replicas
+    if len(committed) != wanted:
+        yield f"{len(committed)} instances are committed, not {wanted}"
     if any(i.version != version for i in committed):
         yield f"instances of other versions are committed with {version}"
     applied = lab.machine.router.applied.get(name)
@@ -137,7 +148,7 @@ def _of_committed(lab: Living, deployment: Deployment, version: str) -> Iterator
     if (releases := set(disk.releases.get(place, ()))) != kept:
         yield f"{releases} are on disk, and {kept} are known"
     yield from _of_status(lab, name, version)
-    if version in GOOD:
+    if is_good(version):
         yield from _of_a_good_one(lab, name)
 
 

@@ -19,7 +19,7 @@ from longshore.rollout.targets import version_before
 from longshore.rollout.terms import Terms
 from support.engine import PORT
 from support.living import Complaints, Living, machine
-from support.scripts import GOOD, SCRIPTS, STILLBORN
+from support.scripts import SCRIPTS, STILLBORN, is_good
 from support.simulated_time import simulation
 from support.watch import Watch
 
@@ -78,7 +78,7 @@ class Course(RuleBasedStateMachine):
 
     def promised(self, name: str, version: str, strategy: str, replicas: int, unavailable: int | str = 0) -> int | None:
         """Instances that serve at every moment of such a rollout from here; None: nothing is promised."""
-        if not self.is_calm(name) or version not in (*GOOD, *STILLBORN):
+        if not self.is_calm(name) or not (is_good(version) or version in STILLBORN):
             return None
         now = self.promised_at_rest(name)
         if now is None or not now or strategy == "recreate":
@@ -103,10 +103,10 @@ class Course(RuleBasedStateMachine):
     def promised_at_rest(self, name: str) -> int | None:
         if self.waits_for_a_person(name):
             return None
-        spec = self.spec_of(name)
-        if spec is None:
+        spec, deployment = self.spec_of(name), self.lab.store.deployment(name)
+        if spec is None or deployment is None or deployment.stopped:
             return 0
-        return spec.replicas if spec.version in GOOD else None
+        return spec.replicas if is_good(spec.version) else None
 
     def is_calm(self, name: str) -> bool:
         rested = self.watch.promised.get(name, 0) == self.promised_at_rest(name)
@@ -114,7 +114,7 @@ class Course(RuleBasedStateMachine):
 
     def is_well(self, name: str) -> bool:
         spec = self.spec_of(name)
-        return spec is not None and spec.version in GOOD and self.is_calm(name)
+        return spec is not None and is_good(spec.version) and self.is_calm(name)
 
     def waits_for_a_person(self, name: str) -> bool:
         return bool(self.lab.store.left_behind(name))

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
 from longshore.errors import LongshoreError, SpecInvalid
-from longshore.model import CanaryStep, RolloutStatus
+from longshore.model import CanaryStep, Rollout, RolloutStatus
 from longshore.rollout.request import Request
 from longshore.rollout.strategies import STRATEGIES
 from longshore.rollout.terms import OnConflict, Terms
 from support.at_rest import hook_problems, journal_problems, problems, stray_problems
 from support.course import JUMPS, NAMES, Course
 from support.living import FAILS
+from support.queueing import approves_by_itself, needs_approval
 from support.scripts import GOOD, SCRIPTS, STILLBORN
 
 #: simulated seconds in which everything comes to rest: the longest back-off of the monitor and a warm set's time
@@ -30,6 +31,13 @@ MOMENTS = st.integers(1, 260)
 NAME = st.sampled_from(["shop", "shop", "base"])
 #: what comes in between. leave: nothing does, and nobody waits for the end either
 DISTURBANCES = ("kill", "abort", "pause", "refuse", "lie", "crash", "sicken", "jump", "router", "leave")
+#: what may wait for its turn, or for an approval
+VERBS = ("deploy", "restart", "scale", "stop", "start", "change")
+#: what a change asks for
+CHANGES = st.one_of(
+    st.builds(lambda number: {"configuration": {"N": str(number)}}, st.integers(1, 3)),
+    st.builds(lambda number: {"replicas": number}, st.integers(1, 4)),
+)
 #: what does not keep a good release from succeeding
 HARMLESS = ("none", "jump")
 DISTURBANCE = st.sampled_from(["none", "none", *DISTURBANCES])
@@ -131,8 +139,86 @@ class History(Course):
         begin = lambda: self.lab.service.scale(name, replicas, terms=Terms("test"))  # noqa: E731
         self.disturbed_by(name, disturbance, at, begin, promise)
 
+    @rule(disturbance=DISTURBANCE, at=MOMENTS, name=NAME)
+    def stop(self, disturbance: str, at: int, name: str = "shop") -> None:
+        promise = 0 if self.is_calm(name) else None
+        self.disturbed_by(name, disturbance, at, lambda: self.lab.service.stop(name, terms=Terms("test")), promise)
+
+    @rule(disturbance=DISTURBANCE, at=MOMENTS, name=NAME)
+    def start(self, disturbance: str, at: int, name: str = "shop") -> None:
+        promise = self.promised_at_rest(name) if self.is_calm(name) else None
+        self.disturbed_by(name, disturbance, at, lambda: self.lab.service.start(name, terms=Terms("test")), promise)
+
+    @rule(fields=CHANGES, disturbance=DISTURBANCE, at=MOMENTS, name=NAME)
+    def configure(self, fields: dict[str, Any], disturbance: str, at: int, name: str = "shop") -> None:
+        spec = self.spec_of(name)
+        promise = None
+        if spec is not None:
+            wanted = fields.get("replicas", spec.replicas)
+            promise = self.promised(name, spec.version, spec.strategy, wanted, spec.rolling.max_unavailable)
+        begin = lambda: self.lab.service.change(name, Request(fields), terms=Terms("test"))  # noqa: E731
+        self.disturbed_by(name, disturbance, at, begin, promise)
+
     @rule(
-        verbs=st.lists(st.sampled_from(["restart", "scale"]), min_size=1, max_size=3),
+        verb=st.sampled_from(VERBS),
+        on_conflict=st.sampled_from(["reject", "queue", "supersede"]),
+        behind=st.booleans(),
+        then=st.sampled_from(["approve", "approve", "abort", "leave"]),
+        killed=st.sampled_from(["", "", "asked", "approved"]),
+        at=st.integers(1, 60),
+        name=NAME,
+    )
+    def one_needs_an_approval(
+        self, verb: str, on_conflict: OnConflict, behind: bool, then: str, killed: str, at: int, name: str = "shop"
+    ) -> None:
+        """Perhaps while another is in progress; the manager may die before it is approved, or as it is."""
+        self.excuse(name)
+        if behind:
+            self._ask("restart", name, Terms("test"))
+        needs_approval(self.lab)
+        if (asked := self._ask(verb, name, Terms("test", on_conflict=on_conflict))) is None:
+            approves_by_itself(self.lab)
+            return
+        if killed == "asked":
+            self.lab.die()
+            self.revive_if_dead()
+        if then != "leave":
+            if killed == "approved":
+                self.lab.in_moments(at, self.lab.die)
+            work = self.lab.service.approve if then == "approve" else self.lab.service.abort
+            try:
+                self.do(self.lab.while_alive(work(name, asked.id, terms=Terms("another")), 400.0))
+            except LongshoreError as error:
+                # Superseded, or undone with what it was to come behind.
+                if error.status >= 500 and not self.lab.dead:
+                    raise
+            self.lab.at.clear()
+        self.let_be(0.25)
+        self.revive_if_dead()
+        approves_by_itself(self.lab)
+
+    def _ask(self, verb: str, name: str, terms: Terms, replicas: int = 2) -> Rollout | None:
+        change = Request({"configuration": {"N": str(replicas)}})
+        more: tuple[Any, ...] = {"scale": (name, replicas), "change": (name, change)}.get(verb, (name,))
+        if verb == "deploy":
+            version = GOOD[replicas % len(GOOD)]
+            url = f"http://localhost:{NAMES[name]}/health"
+            fields = {"name": name, "version": version, "artifact_path": str(self.artifacts[version]),
+                      "command": "./run", "health_check_url": url, "replicas": replicas}  # fmt: skip
+            more = (Request(fields),)
+        try:
+            asked = self.do(self.lab.while_alive(getattr(self.lab.service, verb)(*more, terms=terms)))
+        except LongshoreError as error:
+            if error.status >= 500 and not self.lab.dead:
+                raise
+            return None
+        if asked is not None:
+            self.asked[asked.id] = name
+        rollout: Rollout | None = asked
+        return rollout
+
+    @rule(
+        verbs=st.lists(st.sampled_from(VERBS), min_size=1, max_size=4),
         on_conflict=st.sampled_from(["queue", "queue", "supersede"]),
         replicas=st.integers(1, 4),
         killed=st.booleans(),
@@ -149,16 +235,7 @@ class History(Course):
         for verb in verbs:
             if self.lab.dead:
                 break
-            numbers = (replicas,) if verb == "scale" else ()
-            terms = Terms("test", on_conflict=on_conflict)
-            try:
-                asked = self.do(self.lab.while_alive(getattr(self.lab.service, verb)(name, *numbers, terms=terms)))
-            except LongshoreError as error:
-                if error.status >= 500 and not self.lab.dead:
-                    raise
-                continue
-            if asked is not None:
-                self.asked[asked.id] = name
+            self._ask(verb, name, Terms("test", on_conflict=on_conflict), replicas)
         self.let_be(0.25)
         self.hurried = not self.lab.dead and not killed
         self.lab.at.clear()

@@ -49,6 +49,12 @@ def needs_approval(lab: Lab) -> None:
     )
 
 
+def approves_by_itself(lab: Lab) -> None:
+    """As before."""
+    preparation = lab.service._preparation
+    preparation._settings = preparation._settings.model_copy(update={"environments": {}})
+
+
 def look(shop: Shop) -> None:
     """What the monitor does every half minute."""
     shop.lab.world.look_at_queue(None)

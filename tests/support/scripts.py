@@ -21,3 +21,8 @@ SCRIPTS = {
 GOOD = tuple(version for version in SCRIPTS if version.startswith("good"))
 #: they do not get as far as serving
 STILLBORN = ("never-ready", "too-slow", "not-startable", "ends-at-once", "lies")
+
+
+def is_good(version: str) -> bool:
+    """Also one that is a good one's files with another configuration."""
+    return version.partition("+")[0] in GOOD
