@@ -48,6 +48,49 @@ class Error(BaseModel):
     error: ErrorBody
 
 
+class Observed(BaseModel):
+    """What one version did. Shares in percent; latencies in ms, null where none is known."""
+
+    requests: int
+    failed_pct: float
+    errors_5xx_pct: float
+    hidden_pct: Annotated[float, Field(description="Failures that a retry, or the other version, hid from clients.")]
+    errors_4xx_pct: float
+    answers_3xx_pct: float
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+
+
+class Weighed(BaseModel):
+    """Evidence for a charge against the candidate: it is proved from `needed` on."""
+
+    charge: Annotated[str, Field(examples=["failures"])]
+    e_value: float
+    needed: float
+
+
+class Checked(BaseModel):
+    name: str
+    verdict: Literal["passed", "failed", "inconclusive"]
+    passed: int
+    failed: int
+    limit: int
+
+
+class VerdictReport(BaseModel):
+    """What a candidate is judged by: in steps that watch a canary, and in messages and events of them."""
+
+    verdict: Literal["passed", "failed", "inconclusive"]
+    weight: Percent
+    reason: str
+    min_requests: int
+    candidate: Observed | None
+    stable: Observed | None
+    evidence: Annotated[list[Weighed], Field(description="The strongest first.")]
+    checks: list[Checked]
+
+
 class Step(BaseModel):
     name: Annotated[str, Field(examples=["start_instances"])]
     status: Literal["running", "completed", "failed"]
@@ -56,6 +99,7 @@ class Step(BaseModel):
     end_time: Annotated[Instant | None, Field(description="null while it runs")]
     error: str
     undo: Annotated[bool, Field(description="It is the undoing of that step.")]
+    verdict: VerdictReport | None = None
 
 
 class DeployResult(BaseModel):
@@ -138,6 +182,7 @@ class Event(BaseModel):
     id: int
     deployment: DeploymentName
     rollout_id: str | None
+    verdict: VerdictReport | None = None
 
 
 class Events(BaseModel):
@@ -380,6 +425,7 @@ class Progress(BaseModel):
     timestamp: Instant
     rollout_id: Uuid
     seq: Annotated[int, Field(ge=1, description="counts from 1 within the rollout; resume with it")]
+    verdict: VerdictReport | None = None
 
 
 class EndpointTarget(BaseModel):

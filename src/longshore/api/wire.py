@@ -29,6 +29,7 @@ from longshore.model import (
     RolloutStatus,
     StepRecord,
     Token,
+    VerdictReport,
     Waiting,
 )
 from longshore.rollout.hook_output import HookLine
@@ -72,7 +73,13 @@ def step_json(step: StepRecord) -> Json:
         "end_time": _instant_or_null(step.ended_at),
         "error": step.error,
         "undo": step.undo,
+        **_verdict(step.verdict),
     }
+
+
+def _verdict(verdict: VerdictReport | None) -> Json:
+    """Only where there is one: nearly all steps, events and messages have none."""
+    return {} if verdict is None else {"verdict": asdict(verdict)}
 
 
 def result_json(rollout: Rollout, steps: Sequence[StepRecord]) -> Json:
@@ -186,6 +193,7 @@ def event_json(event: Event) -> Json:
         "id": event.id,
         "deployment": event.deployment,
         "rollout_id": event.rollout_id,
+        **_verdict(event.verdict),
     }
 
 
@@ -383,6 +391,7 @@ def progress_json(message: Progress) -> Json:
         "timestamp": instant(message.timestamp),
         "rollout_id": message.rollout_id,
         "seq": message.seq,
+        **_verdict(message.verdict),
     }
 
 

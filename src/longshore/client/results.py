@@ -27,6 +27,55 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Observed:
+    """What one version did while a canary was watched. Shares in percent, latencies in ms; None: not known."""
+
+    requests: int
+    failed_pct: float = 0.0
+    errors_5xx_pct: float = 0.0
+    hidden_pct: float = 0.0
+    errors_4xx_pct: float = 0.0
+    answers_3xx_pct: float = 0.0
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighed:
+    """Evidence for a charge against the candidate: an e-value, at which it is proved from `needed` on."""
+
+    charge: str
+    e_value: float
+    needed: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What a check of the canary has said so far."""
+
+    name: str
+    verdict: str
+    passed: int = 0
+    failed: int = 0
+    limit: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a candidate was judged by. verdict: passed | failed | inconclusive; evidence: the strongest first."""
+
+    verdict: str
+    weight: int
+    reason: str = ""
+    min_requests: int = 0
+    candidate: Observed | None = None
+    stable: Observed | None = None
+    evidence: tuple[Weighed, ...] = ()
+    checks: tuple[Checked, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """One step of a rollout. status: running | completed | failed."""
 
@@ -38,6 +87,8 @@ class Step:
     error: str = ""
     #: it is the undoing of that step
     undo: bool = False
+    #: of a step that watched a canary
+    verdict: Verdict | None = None
 
     @property
     def duration(self) -> float | None:
@@ -124,6 +175,8 @@ class Event(Result):
     id: int | None = None
     deployment: str = ""
     rollout_id: str | None = None
+    #: what a candidate was judged by
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -487,6 +540,8 @@ class Progress(Result):
     timestamp: datetime
     rollout_id: str = ""
     seq: int = 0
+    #: what a candidate is judged by, at that moment
+    verdict: Verdict | None = None
 
     @property
     def last(self) -> bool:

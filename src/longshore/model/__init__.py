@@ -41,6 +41,7 @@ from longshore.model.spec import (
     is_local_http,
 )
 from longshore.model.states import Health, State, derive_health, derive_state
+from longshore.model.verdict import Checked, Observed, Verdict, VerdictReport, Weighed
 from longshore.model.waiting import Ask, Waiting
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "Canary",
     "CanaryCheck",
     "CanaryStep",
+    "Checked",
     "Delivery",
     "DeliveryState",
     "Deployment",
@@ -65,6 +67,7 @@ __all__ = [
     "InstanceState",
     "Lock",
     "LockScope",
+    "Observed",
     "Pool",
     "Progress",
     "Recreate",
@@ -84,8 +87,11 @@ __all__ = [
     "StrategyName",
     "Systemd",
     "Token",
+    "Verdict",
+    "VerdictReport",
     "Waiting",
     "WaitingFor",
+    "Weighed",
     "derive_health",
     "derive_state",
     "is_local_http",

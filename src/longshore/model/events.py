@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from longshore.model.verdict import VerdictReport
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -20,6 +22,8 @@ class Progress:
     timestamp: float
     #: nothing follows in this rollout
     last: bool = False
+    #: what a candidate is judged by, at that moment
+    verdict: VerdictReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +37,5 @@ class Event:
     message: str
     source: str
     rollout_id: str | None = None
+    #: what a candidate was judged by
+    verdict: VerdictReport | None = None

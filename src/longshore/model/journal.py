@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from longshore.model.verdict import VerdictReport
+
 
 class StepStatus(StrEnum):
     running = "running"
@@ -27,3 +29,5 @@ class StepRecord:
     ended_at: float | None = None
     message: str = ""
     error: str = ""
+    #: what a candidate was judged by in it
+    verdict: VerdictReport | None = None

@@ -250,6 +250,7 @@ class Engine:
             promoted=control.promotion() if control is not None else asyncio.Event().wait,
             pause=pause,
             note=lambda message: journal.note(record, message),
+            judged=journal.judge,
             absence=journal.absence,
         )
         work = asyncio.ensure_future(step.undo(context) if record.undo else step.run(context))

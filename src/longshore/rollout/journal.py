@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from longshore.masking import mask_text
-from longshore.model import Failure, Rollout, RolloutStatus, StepRecord, StepStatus
+from longshore.model import Failure, Rollout, RolloutStatus, StepRecord, StepStatus, VerdictReport
 from longshore.rollout.absence import Absence
 from longshore.rollout.plan import Plan, Step
 from longshore.rollout.world import World
@@ -23,8 +23,11 @@ class Journal:
         self.absence = absence or Absence()
         self._steps = len(plan.steps) if plan is not None else 1
         self.rollout = rollout
+        #: of the step that runs, as of now: goes with whatever is told of it
+        self._verdict: VerdictReport | None = None
 
     def begin(self, position: int, step: Step, *, undo: bool = False) -> StepRecord:
+        self._verdict = None
         record = StepRecord(self.rollout.id, position, step.name, undo, StepStatus.running, self._world.clock.now())
         with self._world.store.transaction():
             self._world.store.write_step(self.rollout.deployment, record)
@@ -34,7 +37,7 @@ class Journal:
     def complete(self, record: StepRecord, message: str) -> None:
         message = self._shown(message)
         with self._world.store.transaction():
-            done = replace(record, status=StepStatus.completed, ended_at=self._world.clock.now(), message=message)
+            done = replace(self._judged(record, message=message), status=StepStatus.completed)
             self._world.store.write_step(self.rollout.deployment, done)
             # A step that has to warn of something, though it is done, says so in the first word.
             if message.startswith("warning: "):
@@ -47,12 +50,16 @@ class Journal:
         """tolerated: the rollout goes on, so watchers are only warned."""
         error = self._shown(error)
         with self._world.store.transaction():
-            failed = replace(record, status=StepStatus.failed, ended_at=self._world.clock.now(), error=error)
+            failed = replace(self._judged(record, error=error), status=StepStatus.failed)
             self._world.store.write_step(self.rollout.deployment, failed)
             self._progress(failed, "warning" if tolerated else "failed", error)
             # The history is read line by line; the output that may follow stands in the step.
             said = error.partition("\n")[0]
             self.event("warning" if tolerated else "error", f"{_called(record)} failed: {said}")
+
+    def judge(self, verdict: VerdictReport) -> None:
+        """What a candidate is judged by now: of the step that runs, and of all that is told until it has ended."""
+        self._verdict = replace(verdict, reason=self._shown(verdict.reason))
 
     def say(self, record: StepRecord, message: str) -> None:
         """A line while a step runs."""
@@ -89,8 +96,17 @@ class Journal:
     def event(self, type: str, message: str) -> None:
         if message:
             self._world.event(
-                self.rollout.deployment, type, message, source=self.rollout.kind.value, rollout_id=self.rollout.id
+                self.rollout.deployment,
+                type,
+                message,
+                source=self.rollout.kind.value,
+                rollout_id=self.rollout.id,
+                verdict=self._verdict,
             )
+
+    def _judged(self, record: StepRecord, *, message: str = "", error: str = "") -> StepRecord:
+        ended = self._world.clock.now()
+        return replace(record, ended_at=ended, message=message, error=error, verdict=self._verdict)
 
     def _shown(self, text: str) -> str:
         """What programs print ends up here, and from here in answers, histories and logs."""
@@ -104,7 +120,13 @@ class Journal:
         store, bus = self._world.store, self._world.bus
         with store.transaction():
             progress = store.add_progress(
-                self.rollout, step=step, status=status, message=message, progress_pct=pct, last=last
+                self.rollout,
+                step=step,
+                status=status,
+                message=message,
+                progress_pct=pct,
+                last=last,
+                verdict=self._verdict,
             )
             store.db.after_commit(lambda: bus.publish(progress))
 

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from longshore import __version__
 from longshore.errors import RolloutFailed
 from longshore.hosts.base import HERE
-from longshore.model import Instance, Release, Rollout, RolloutKind, Routing, Spec, StepRecord
+from longshore.model import Instance, Release, Rollout, RolloutKind, Routing, Spec, StepRecord, VerdictReport
 from longshore.rollout.absence import Absence
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class Context:
     pause: Callable[[str], None] = lambda _: None
     #: a line of the deployment's history
     note: Callable[[str], None] = lambda _: None
+    #: what a candidate is judged by now: goes with all that is told of the step from here on
+    judged: Callable[[VerdictReport], None] = lambda _: None
     #: hosts that the rollout goes on without
     absence: Absence = field(default_factory=Absence)
 

@@ -22,7 +22,7 @@ from longshore.fleet import Fleet, base_environment
 from longshore.health.board import Board
 from longshore.health.readiness import Readiness
 from longshore.hosts.base import HERE, Host, HostUnreachable, Place, just_here
-from longshore.model import Deployment, Health, Rollout, RolloutStatus, Spec
+from longshore.model import Deployment, Health, Rollout, RolloutStatus, Spec, VerdictReport
 from longshore.ports import PortRange
 from longshore.routers.base import Router
 from longshore.store import Store
@@ -111,9 +111,18 @@ class World:
     def hook_log(self, deployment: str, number: int, phase: str) -> Path:
         return self.logs / deployment / f"rollout-{number}-{phase}.log"
 
-    def event(self, deployment: str, type: str, message: str, *, source: str, rollout_id: str | None = None) -> None:
+    def event(
+        self,
+        deployment: str,
+        type: str,
+        message: str,
+        *,
+        source: str,
+        rollout_id: str | None = None,
+        verdict: VerdictReport | None = None,
+    ) -> None:
         """A line of the deployment's history, and of the log."""
         level = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}[type]
         line = _CONTROL.sub(lambda found: repr(found[0])[1:-1], message)
         log.log(level, "%s: %s", deployment, line, extra={"action": source, "deployment": deployment})
-        self.store.add_event(deployment, type, message, source=source, rollout_id=rollout_id)
+        self.store.add_event(deployment, type, message, source=source, rollout_id=rollout_id, verdict=verdict)

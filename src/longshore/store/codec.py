@@ -15,13 +15,14 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from longshore.model import Failure, Routing, Spec
+from longshore.model import Failure, Routing, Spec, VerdictReport
 
 log = logging.getLogger("longshore.store")
 
 _SPEC = TypeAdapter(Spec)
 _ROUTING = TypeAdapter(Routing)
 _FAILURE = TypeAdapter(Failure)
+_VERDICT = TypeAdapter(VerdictReport)
 _ANY = TypeAdapter(Any)
 
 
@@ -78,6 +79,14 @@ def encode_failure(failure: Failure | None) -> str | None:
 
 def decode_failure(text: str | None) -> Failure | None:
     return None if text is None else _FAILURE.validate_json(text)
+
+
+def encode_verdict(verdict: VerdictReport | None) -> str | None:
+    return None if verdict is None else _VERDICT.dump_json(verdict).decode()
+
+
+def decode_verdict(text: str | None) -> VerdictReport | None:
+    return None if text is None else _VERDICT.validate_json(text)
 
 
 def encode_command(command: str | tuple[str, ...] | None) -> str | None:

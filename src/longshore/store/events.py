@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from longshore.model import Event
-from longshore.store import rows
+from longshore.model import Event, VerdictReport
+from longshore.store import codec, rows
 from longshore.store.base import Base
 
 
 class Events(Base):
     def add_event(
-        self, deployment: str, type: str, message: str, *, source: str, rollout_id: str | None = None
+        self,
+        deployment: str,
+        type: str,
+        message: str,
+        *,
+        source: str,
+        rollout_id: str | None = None,
+        verdict: VerdictReport | None = None,
     ) -> None:
         self._write(
             deployment,
-            "INSERT INTO events (deployment, timestamp, type, message, source, rollout_id) "
-            "SELECT name, :timestamp, :type, :message, :source, :rollout_id FROM deployments WHERE name = :deployment",
+            "INSERT INTO events (deployment, timestamp, type, message, source, rollout_id, verdict) "
+            "SELECT name, :timestamp, :type, :message, :source, :rollout_id, :verdict "
+            "FROM deployments WHERE name = :deployment",
             deployment=deployment,
             timestamp=self.clock.now(),
             type=type,
             message=message,
             source=source,
             rollout_id=rollout_id,
+            verdict=codec.encode_verdict(verdict),
         )
 
     def events(self, deployment: str | None, *, limit: int, before: int | None = None, after: int = 0) -> list[Event]:

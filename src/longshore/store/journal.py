@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from longshore.model import Progress, Rollout, StepRecord, StepStatus
-from longshore.store import rows
+from longshore.model import Progress, Rollout, StepRecord, StepStatus, VerdictReport
+from longshore.store import codec, rows
 from longshore.store.base import Base
 
 
@@ -21,8 +21,8 @@ class Journal(Base):
         self._write(
             deployment,
             "INSERT INTO journal VALUES (:rollout_id, :position, :undo, :name, :status, :started_at, :ended_at, "
-            ":message, :error) ON CONFLICT (rollout_id, undo, position) DO UPDATE SET status = :status, "
-            "ended_at = :ended_at, message = :message, error = :error",
+            ":message, :error, :verdict) ON CONFLICT (rollout_id, undo, position) DO UPDATE SET status = :status, "
+            "ended_at = :ended_at, message = :message, error = :error, verdict = :verdict",
             rollout_id=record.rollout_id,
             position=record.position,
             undo=int(record.undo),
@@ -32,6 +32,7 @@ class Journal(Base):
             ended_at=record.ended_at,
             message=record.message,
             error=record.error,
+            verdict=codec.encode_verdict(record.verdict),
         )
 
     def completed_positions(self, rollout_id: str) -> int:
@@ -43,7 +44,15 @@ class Journal(Base):
         return int(row["n"]) if row else 0
 
     def add_progress(
-        self, rollout: Rollout, *, step: str, status: str, message: str, progress_pct: int, last: bool = False
+        self,
+        rollout: Rollout,
+        *,
+        step: str,
+        status: str,
+        message: str,
+        progress_pct: int,
+        last: bool = False,
+        verdict: VerdictReport | None = None,
     ) -> Progress:
         with self.db.transaction():
             row = self.db.one(
@@ -62,11 +71,12 @@ class Journal(Base):
                 progress_pct=max(progress_pct, row["pct"]),
                 timestamp=self.clock.now(),
                 last=last,
+                verdict=verdict,
             )
             self._write(
                 rollout.deployment,
                 "INSERT INTO progress VALUES (:rollout_id, :seq, :deployment, :step, :status, :message, :pct, "
-                ":timestamp, :last)",
+                ":timestamp, :last, :verdict)",
                 rollout_id=message_row.rollout_id,
                 seq=message_row.seq,
                 deployment=message_row.deployment,
@@ -76,6 +86,7 @@ class Journal(Base):
                 pct=message_row.progress_pct,
                 timestamp=message_row.timestamp,
                 last=int(last),
+                verdict=codec.encode_verdict(verdict),
             )
         return message_row
 

@@ -174,6 +174,7 @@ def step_record(row: sqlite3.Row) -> StepRecord:
         ended_at=row["ended_at"],
         message=row["message"],
         error=row["error"],
+        verdict=codec.decode_verdict(row["verdict"]),
     )
 
 
@@ -188,6 +189,7 @@ def progress(row: sqlite3.Row) -> Progress:
         progress_pct=row["progress_pct"],
         timestamp=row["timestamp"],
         last=bool(row["last"]),
+        verdict=codec.decode_verdict(row["verdict"]),
     )
 
 
@@ -200,4 +202,5 @@ def event(row: sqlite3.Row) -> Event:
         message=row["message"],
         source=row["source"],
         rollout_id=row["rollout_id"],
+        verdict=codec.decode_verdict(row["verdict"]),
     )

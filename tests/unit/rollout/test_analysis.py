@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longshore.model import Analysis
+from longshore.model import Analysis, Verdict
 from longshore.rollout.analysis.evidence import Counts, Evidence
-from longshore.rollout.analysis.judge import CHARGES, Comparison, Judgement, Verdict, allowed_ms
+from longshore.rollout.analysis.judge import CHARGES, Comparison, Judgement, allowed_ms
 from longshore.rollout.analysis.window import Window, quantile, slower, window
 from longshore.routers.base import Figures
 from longshore.routers.envoy.resources import LATENCY_BUCKETS_MS

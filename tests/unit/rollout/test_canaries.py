@@ -283,3 +283,32 @@ def test_the_defaults_of_a_canary_are_those_of_the_contract() -> None:
     limits = Analysis()
     assert (limits.min_requests, limits.max_error_rate_increase) == (50, 1.0)
     assert (limits.max_latency_ratio, limits.min_latency_increase) == (1.5, 0.05)
+
+
+async def test_a_verdict_stands_in_numbers_in_the_step_in_what_is_told_and_in_the_history(shop: Shop) -> None:
+    busy(shop)
+    rollout = await shop.deploy("2.0", **canary(pause=3.0))
+    (step,) = [each for each in shop.lab.store.journal(rollout.id) if each.name == WATCHED]
+    assert step.verdict is not None
+    assert step.verdict.candidate is not None
+    assert (step.verdict.verdict, step.verdict.weight, step.verdict.candidate.failed_pct) == ("passed", 50, 0.0)
+    assert step.verdict.candidate.requests >= 50
+    assert step.verdict.evidence[0].e_value < step.verdict.evidence[0].needed
+    told = [each for each in shop.lab.store.progress(rollout.id) if each.step == WATCHED and each.verdict is not None]
+    assert told[-1].verdict == step.verdict
+    history = [each for each in shop.lab.store.events("shop", limit=50) if each.message.startswith(WATCHED)]
+    assert [each.verdict for each in history] == [step.verdict]
+
+
+async def test_a_verdict_against_a_candidate_is_kept_with_what_failed(shop: Shop) -> None:
+    rollout = await watched(shop, **canary("manual"))
+    await paused(shop)
+    answered(shop, 1000, failures=300)
+    ended = await shop.lab.service.outcome(rollout.id)
+    assert ended.status is RolloutStatus.unwound
+    (step,) = [each for each in shop.lab.store.journal(rollout.id) if each.name == WATCHED and not each.undo]
+    assert step.verdict is not None
+    assert (step.verdict.verdict, step.verdict.evidence[0].charge) == ("failed", "failures")
+    assert step.verdict.evidence[0].e_value >= step.verdict.evidence[0].needed
+    others = [each for each in shop.lab.store.journal(rollout.id) if each.name != WATCHED or each.undo]
+    assert {each.verdict for each in others} == {None}

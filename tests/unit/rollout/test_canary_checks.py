@@ -14,10 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from longshore.errors import LeaseLost
-from longshore.model import CanaryCheck
+from longshore.model import CanaryCheck, Verdict
 from longshore.proc import HookResult, run_shell
 from longshore.rollout.analysis.checks import CHECKS, Answer, Asking, Record, ask, filled
-from longshore.rollout.analysis.judge import Verdict
 
 PASSED, FAILED, OPEN = Verdict.passed, Verdict.failed, Verdict.inconclusive
 VARIABLES = {"DEPLOYMENT_NAME": "shop", "DEPLOYMENT_VERSION": "2.0", "CANARY_WEIGHT": "25"}

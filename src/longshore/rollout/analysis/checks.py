@@ -15,9 +15,8 @@ import httpx2
 from longshore.durations import format_duration
 from longshore.errors import LeaseLost
 from longshore.health.probes import http_client, reason_of
-from longshore.model import CanaryCheck
+from longshore.model import CanaryCheck, Verdict
 from longshore.proc import HookResult
-from longshore.rollout.analysis.judge import Verdict
 
 #: bytes of an answer that are read, and characters of it that are shown
 MAX_BODY, SHOWN = 256 * 1024, 300

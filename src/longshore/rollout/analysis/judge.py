@@ -8,22 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import partial
 from math import inf
 from operator import itemgetter
 
-from longshore.model import Analysis
+from longshore.model import Analysis, Observed, Verdict, Weighed
 from longshore.rollout.analysis.evidence import Counts, Evidence
 from longshore.rollout.analysis.window import NOTHING, Window, quantile, slower, window
 from longshore.routers.base import Figures
-
-
-class Verdict(StrEnum):
-    passed = "passed"
-    failed = "failed"
-    #: too little was seen to say anything
-    inconclusive = "inconclusive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +35,9 @@ class Block:
     known_ms: Mapping[float, int]
     limits: Analysis
 
+
+#: of the latencies that are told
+QUANTILES = (0.5, 0.95, 0.99)
 
 #: what a charge counts of a block, (candidate, stable); None: the block says nothing about it
 Count = Callable[[Block], tuple[Counts, Counts] | None]
@@ -187,6 +182,18 @@ class Comparison:
         values = {name: evidence.e_value for name, evidence in self.evidence.items()} or {"failures": 1.0}
         return max(values.items(), key=itemgetter(1))
 
+    def observed(self) -> tuple[Observed, Observed] | None:
+        """What candidate and stable version did so far, in numbers; None: nothing that could be compared."""
+        if self.pending is None and not self.evidence:
+            return None
+        rest = self.pending or (NOTHING, NOTHING)
+        return _observed(self.candidate + rest[1]), _observed(self.stable + rest[0])
+
+    def weighed(self) -> tuple[Weighed, ...]:
+        """The evidence for each charge, the strongest first."""
+        found = [Weighed(name, evidence.e_value, self.enough) for name, evidence in self.evidence.items()]
+        return tuple(sorted(found, key=lambda each: -each.e_value))
+
     def judgement(self) -> Judgement:
         """Failed as soon as one charge is proved; inconclusive below `min_requests` on either side; else
         passed: nothing is proved against it."""
@@ -218,9 +225,29 @@ def _joined(evidence: Evidence | None, charge: Charge, block: Block) -> Evidence
     return so_far if counted is None else so_far.after(*counted)
 
 
+def _observed(of: Window) -> Observed:
+    points = (quantile(of.latency_ms, q) for q in QUANTILES)
+    p50, p95, p99 = (None if point is None or point == inf else point for point in points)
+    return Observed(
+        requests=of.requests,
+        failed_pct=_share(of, of.failures),
+        errors_5xx_pct=_share(of, of.errors_5xx),
+        hidden_pct=_share(of, of.hidden),
+        errors_4xx_pct=_share(of, of.errors_4xx),
+        answers_3xx_pct=_share(of, of.answers_3xx),
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+    )
+
+
+def _share(of: Window, hits: int) -> float:
+    return round(of.percent(hits), 3)
+
+
 def _told(of: Window) -> str:
     """`1000 requests, 1.2 % failed (5xx 1.0 %, hidden 0.2 %), 4xx 3.0 %, 3xx 0.0 %, p50/p95/p99 ≤ 10/50/200 ms`"""
-    points = [quantile(of.latency_ms, q) for q in (0.5, 0.95, 0.99)]
+    points = [quantile(of.latency_ms, q) for q in QUANTILES]
     shown = "/".join("?" if point is None else "∞" if point == inf else f"{point:g}" for point in points)
     return (
         f"{of.requests} requests, {of.percent(of.failures):.1f} % failed "

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from longshore.clock import Clock
 from longshore.concurrency import all_of
-from longshore.model import Analysis
+from longshore.model import Analysis, Checked, Verdict, VerdictReport
 from longshore.rollout.analysis.checks import Asking, Record, Shell, ask
-from longshore.rollout.analysis.judge import Comparison, Judgement, Verdict
+from longshore.rollout.analysis.judge import Comparison, Judgement
 from longshore.routers.base import Figures
 
 
@@ -28,6 +28,7 @@ class Panel:
         without: str | None,
     ) -> None:
         """variables, shell: what checks may use; watches, alone: of Comparison; without: why there are no figures"""
+        self._limits, self._alone = limits, alone
         self._clock, self._asking = clock, Asking(variables, shell)
         self._comparison = None if without else Comparison(limits, watches, alone)
         self._without = f"healthy; {without}"
@@ -62,6 +63,24 @@ class Panel:
                 rest = [one for one in each if one.verdict is not verdict]
                 return Judgement(verdict, "; ".join(one.reason for one in (*decisive, *rest)))
         return Judgement(Verdict.passed, "; ".join(one.reason for one in each))
+
+    def report(self, weight: int) -> VerdictReport:
+        """The same in numbers. weight: percent of the requests that the candidate has."""
+        judged, comparison = self.judgement(), self._comparison
+        observed = comparison.observed() if comparison is not None else None
+        return VerdictReport(
+            judged.verdict,
+            weight,
+            judged.reason,
+            self._limits.min_requests,
+            candidate=observed[0] if observed is not None else None,
+            stable=observed[1] if observed is not None and not self._alone else None,
+            evidence=comparison.weighed() if comparison is not None else (),
+            checks=tuple(
+                Checked(name, record.verdict, record.passed, record.failed, record.check.failure_limit)
+                for name, record in self._records.items()
+            ),
+        )
 
     async def close(self) -> None:
         """Nobody is asked any more; a command that still runs is ended."""

@@ -9,8 +9,8 @@ from typing import ClassVar, Literal
 from longshore.concurrency import beside
 from longshore.durations import format_duration
 from longshore.errors import HealthCheckFailed
-from longshore.model import RolloutStatus, Spec
-from longshore.rollout.analysis.judge import Judgement, Verdict
+from longshore.model import RolloutStatus, Spec, Verdict
+from longshore.rollout.analysis.judge import Judgement
 from longshore.rollout.analysis.panel import Panel
 from longshore.rollout.plan import Context, Step
 from longshore.rollout.steps.hooks import end_commands, run_command
@@ -98,6 +98,7 @@ class WatchCanary(Step):
 
     async def _inconclusive(self, context: Context, watch: _Watch) -> str:
         reason = watch.judgement().reason
+        watch.tell()
         match context.spec.canary.on_inconclusive:
             case "continue":
                 return f"warning: judged on health alone: inconclusive: {reason}"
@@ -109,6 +110,7 @@ class WatchCanary(Step):
 
     def _ending(self, context: Context, watch: _Watch) -> str:
         judgement = watch.judgement()
+        watch.tell()
         said = f"{judgement.verdict}: {judgement.reason}"
         if watch.promoted.done():
             said = f"promoted by hand: {said}"
@@ -166,6 +168,10 @@ class _Watch:
     def judgement(self) -> Judgement:
         return self._panel.judgement()
 
+    def tell(self) -> None:
+        """In numbers, with the step and whatever is said of it from here on."""
+        self._context.judged(self._panel.report(self._step.weight))
+
     async def close(self) -> None:
         await self._panel.close()
 
@@ -178,6 +184,7 @@ class _Watch:
                 raise HealthCheckFailed(f"The candidate failed at {step.weight} %: {problem}", cause=problem)
         await self._read()
         judgement = self._panel.judgement()
+        self.tell()
         if judgement.verdict is Verdict.failed:
             raise HealthCheckFailed(
                 f"The candidate was judged worse at {step.weight} %: {judgement.reason}", cause=judgement.reason
