@@ -197,6 +197,7 @@ def manager(session: Session) -> Iterator[Finding]:
             yield _readiness(client)
             total = client.list(limit=1).total
             yield Finding("ok", f"the token works; {total} deployment{'' if total == 1 else 's'}")
+            yield from _unwell(client)
             yield from _dead_letters(client)
     except ManagerUnreachable as error:
         yield Finding("warn", "no manager answers", error.message)
@@ -204,6 +205,19 @@ def manager(session: Session) -> Iterator[Finding]:
         yield Finding("fail", "the token is refused", "give --token; on its machine, `longshore token` prints it")
     except ClientError as error:
         yield Finding("fail", "the manager does not answer as it should", error.message)
+
+
+def _unwell(client: Longshore) -> Iterator[Finding]:
+    """Deployments that somebody has to look at."""
+    for state in ("failed", "unhealthy"):
+        page = client.list(state=state, limit=3)
+        names = [row.name for row in page.deployments]
+        if not names:
+            continue
+        rest = f" and {page.total - len(names)} more" if page.total > len(names) else ""
+        is_or_are = "is" if page.total == 1 else "are"
+        remedy = f"`longshore status {names[0]}` says why, and what to do"
+        yield Finding("warn", f"{', '.join(names)}{rest} {is_or_are} {state}", remedy)
 
 
 def _dead_letters(client: Longshore) -> Iterator[Finding]:

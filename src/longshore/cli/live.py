@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich.console import Group
 from rich.table import Table
@@ -27,6 +27,10 @@ STATES = {
     "draining": (0.5, "yellow"),
     "stopped": (0.0, "bright_black"),
 }
+#: what it is of, a bar, a word, the rest
+Row: TypeAlias = tuple[Text, Text, Text, Text]
+#: spaces between two of them
+GAP = 2
 #: columns of a bar
 WIDTH = 30
 #: lines of the terminal that are left for the steps above
@@ -74,29 +78,24 @@ class Picture:
     def __rich__(self) -> RenderableType:
         with self._lock:
             self._turns += 1
-            rows = Table.grid(padding=(0, 2, 0, 0))
-            for _ in range(3):
-                rows.add_column(no_wrap=True)
-            rows.add_column(no_wrap=True, overflow="ellipsis")
-            rows.add_row(*self._whole())
+            rows = [self._whole()]
             if self._now is not None:
-                rows.add_row(*self._traffic(self._now))
+                rows.append(self._traffic(self._now))
             instances = self._instances()
             most = max(3, self._console.height - ABOVE)
-            for row in instances[:most]:
-                rows.add_row(*row)
+            table = _fitted([*rows, *instances[:most]], self._console.width)
             rest = len(instances) - most
-            return Group(rows, Text(f"… and {rest} more", "bright_black")) if rest > 0 else rows
+            return Group(table, Text(f"… and {rest} more", "bright_black")) if rest > 0 else table
 
     # --- private: rows of four columns
 
-    def _whole(self) -> tuple[Text, Text, Text, Text]:
+    def _whole(self) -> Row:
         spin = _SPINNER[self._turns % len(_SPINNER)]
         since = seconds((datetime.now(UTC) - self._began_at).total_seconds()) if self._began_at else ""
         name = Text.assemble((spin, "cyan"), " ", (self._title, "bold"))
         return name, bar((self._pct / 100, "cyan")), Text(f"{self._pct} %"), Text(f"{since}  {self._step}".strip())
 
-    def _traffic(self, now: Instances) -> tuple[Text, Text, Text, Text]:
+    def _traffic(self, now: Instances) -> Row:
         shares = sorted(now.traffic, key=lambda share: share.pool == "stable")
         if not shares:
             return Text("  traffic"), bar(), Text(""), Text("nobody gets requests", "bright_black")
@@ -108,7 +107,7 @@ class Picture:
         filled = bar(*((share.weight / 100, colours.get(share.pool, "")) for share in shares), marks=marks)
         return Text("  traffic"), filled, Text(""), said
 
-    def _instances(self) -> list[tuple[Text, Text, Text, Text]]:
+    def _instances(self) -> list[Row]:
         there = {each.id for each in self._now.instances} if self._now is not None else set()
         rows = []
         # Those that come before those that go: they are what one waits for.
@@ -121,6 +120,16 @@ class Picture:
                 said.append(f"  {each.message.splitlines()[0]}", "bright_black")
             rows.append((Text(f"  {each.id}"), bar((full, colour)), Text(where), said))
         return rows
+
+
+def _fitted(rows: list[Row], width: int) -> Table:
+    """The last column is cut where a line would be longer than the terminal is wide."""
+    taken = sum(max(row[column].cell_len for row in rows) + GAP for column in range(3))
+    table = Table.grid(padding=(0, GAP, 0, 0))
+    for *columns, last in rows:
+        last.truncate(max(8, width - taken - 1), overflow="ellipsis")
+        table.add_row(*columns, last)
+    return table
 
 
 def bar(*parts: tuple[float, str], marks: str = "█▒") -> Text:

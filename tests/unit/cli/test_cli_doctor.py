@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from longshore.cli.checks import CHECKS
 from longshore.cli.root import cli
 from longshore.cli.session import Session
-from support.fake_manager import Answer, envelope
+from support.fake_manager import Answer, envelope, summary
 
 
 @pytest.fixture
@@ -64,3 +64,18 @@ def test_doctor_fails_where_a_check_does(session):
     levels = {entry["check"]: entry["level"] for entry in json.loads(result.stdout)}
     assert result.exit_code == 1
     assert levels["python"] == "ok"
+
+
+def test_deployments_that_are_unwell_are_named_with_where_to_look(session, manager, monkeypatch):
+    def listed(seen):
+        names = ["shop", "base"] if seen.query.get("state") == "failed" else []
+        rows = [summary(name) | {"state": "failed"} for name in names]
+        return Answer(body={"deployments": rows, "total": len(rows), "limit": 3, "offset": 0})
+
+    manager.on("GET", "/readyz", Answer(body={"status": "ready"}))
+    manager.on("GET", "", listed)
+    manager.on("GET", "/api/v1/webhooks", Answer(body={"webhooks": []}))
+    found = list(CHECKS["manager"](Session(url=manager.url, token="t")))
+    assert [(f.text, f.remedy) for f in found if f.level != "ok"] == [
+        ("shop, base are failed", "`longshore status shop` says why, and what to do")
+    ]

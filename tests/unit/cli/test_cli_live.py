@@ -96,7 +96,9 @@ def test_a_long_message_is_cut_and_does_not_push_the_bars_down():
     screen = Screen(width=80)
     screen.hear("watch_canary_25", message="x" * 500)
     screen.see(instance(2, 0, "healthy"))
-    assert len(screen.lines()) == 3
+    whole, _, one = screen.lines()
+    assert (len(whole), whole[-1]) == (79, "…")
+    assert one.split() == ["shop-2-0", "█" * WIDTH, "2.0", "healthy"]
 
 
 @pytest.mark.parametrize(("share", "full"), [(0, 0), (0.5, WIDTH // 2), (1, WIDTH), (2, WIDTH)])
