@@ -114,9 +114,9 @@ class Measure:
 # docs/reliability.md. It is taken after each round, while everybody but the clients holds still. What there is once for
 # each instance that serves is left out: their number is the users' doing.
 MEASURES: dict[str, Measure] = {
-    "manager: open files": Measure(lambda s: s.manager.num_fds() - s.serving, at_most=30),
+    "manager: open files": Measure(lambda s: s.manager.num_fds() - s.serving, at_most=4),
     "manager: threads": Measure(lambda s: s.manager.num_threads(), at_most=2),
-    "manager: tasks": Measure(lambda s: s.told["tasks"] - s.serving, at_most=30),
+    "manager: tasks": Measure(lambda s: s.told["tasks"] - s.serving, at_most=4),
     "manager: objects": Measure(lambda s: s.told["objects"], at_most=10_000),
     # What is in use, of the interpreter's own small blocks and of malloc: it grows with a leak at once, where memory goes
     # by the largest that was ever needed, and by how it is cut up.
