@@ -61,13 +61,18 @@ class Mallinfo2(ctypes.Structure):
 
     _fields_ = [
         (name, ctypes.c_size_t)
-        for name in ["arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"]
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks"),
+            "keepcost",
+        )
     ]
 
 
 def allocated() -> int:
-    """Bytes that malloc has given out and not got back: SQLite's, uvloop's, OpenSSL's, and Python's larger ones. 0 where
-    the C library cannot say."""
+    """Bytes that malloc has given out and not got back: SQLite's, uvloop's, OpenSSL's, and Python's larger ones.
+
+    0 where the C library cannot say.
+    """
     try:
         ask = ctypes.CDLL(None).mallinfo2
     except AttributeError:  # glibc before 2.33, or another one

@@ -118,8 +118,8 @@ MEASURES: dict[str, Measure] = {
     "manager: threads": Measure(lambda s: s.manager.num_threads(), at_most=2),
     "manager: tasks": Measure(lambda s: s.told["tasks"] - s.serving, at_most=4),
     "manager: objects": Measure(lambda s: s.told["objects"], at_most=10_000),
-    # What is in use, of the interpreter's own small blocks and of malloc: it grows with a leak at once, where memory goes
-    # by the largest that was ever needed, and by how it is cut up.
+    # What is in use, of the interpreter's own small blocks and of malloc: it grows with a leak at once, where memory
+    # goes by the largest that was ever needed, and by how it is cut up.
     "manager: blocks of Python": Measure(lambda s: s.told["blocks"], at_most=50_000),
     "manager: memory in use by malloc": Measure(lambda s: s.told["allocated"] / 1e6, "MB", at_most=5),
     "manager: memory": Measure(lambda s: s.manager.memory_info().rss / 1e6, "MB", at_most=20),
