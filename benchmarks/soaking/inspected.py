@@ -29,7 +29,7 @@ TYPES_TOLD = 80
 def inspect(_: int, __: FrameType | None) -> None:
     """Called between two instructions of the manager. Takes some 0.1 s, after a collection of garbage."""
     gc.collect()
-    in_use = {"blocks": sys.getallocatedblocks(), "allocated": allocated()}
+    in_use = {"blocks": sys.getallocatedblocks(), "allocated": allocated(), "sqlite": of_sqlite()}
     objects = gc.get_objects()
     types = Counter(name_of(type(each)) for each in objects)
     held: Counter[str] = Counter()
@@ -80,6 +80,17 @@ def allocated() -> int:
     ask.restype = Mallinfo2
     found = ask()
     return int(found.uordblks + found.hblkhd)
+
+
+def of_sqlite() -> int:
+    """Bytes of that which SQLite has: pages of its cache, up to 2 MB for each connection, and statements.
+
+    0 where it is another library than the system's.
+    """
+    try:
+        return int(ctypes.CDLL("libsqlite3.so.0").sqlite3_memory_used())
+    except (OSError, AttributeError):
+        return 0
 
 
 def name_of(kind: type) -> str:
