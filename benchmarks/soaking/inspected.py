@@ -7,6 +7,7 @@ Nothing of it runs before it is asked. SOAK_INSPECTION names the file, which app
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import json
 import os
@@ -28,6 +29,7 @@ TYPES_TOLD = 80
 def inspect(_: int, __: FrameType | None) -> None:
     """Called between two instructions of the manager. Takes some 0.1 s, after a collection of garbage."""
     gc.collect()
+    in_use = {"blocks": sys.getallocatedblocks(), "allocated": allocated(), "sqlite": of_sqlite()}
     objects = gc.get_objects()
     types = Counter(name_of(type(each)) for each in objects)
     held: Counter[str] = Counter()
@@ -43,6 +45,7 @@ def inspect(_: int, __: FrameType | None) -> None:
                     held[f"{module}.{name}"] += len(value)
     told = {
         "objects": len(objects),
+        **in_use,
         "tasks": sum(isinstance(each, asyncio.Task) and not each.done() for each in objects),
         "types": dict(types.most_common(TYPES_TOLD)),
         "held": {name: size for name, size in held.items() if size},
@@ -51,6 +54,43 @@ def inspect(_: int, __: FrameType | None) -> None:
     aside = path.with_suffix(".new")
     aside.write_text(json.dumps(told))
     aside.rename(path)
+
+
+class Mallinfo2(ctypes.Structure):
+    """mallinfo(3): of all arenas together."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks"),
+            "keepcost",
+        )
+    ]
+
+
+def allocated() -> int:
+    """Bytes that malloc has given out and not got back: SQLite's, uvloop's, OpenSSL's, and Python's larger ones.
+
+    0 where the C library cannot say.
+    """
+    try:
+        ask = ctypes.CDLL(None).mallinfo2
+    except AttributeError:  # glibc before 2.33, or another one
+        return 0
+    ask.restype = Mallinfo2
+    found = ask()
+    return int(found.uordblks + found.hblkhd)
+
+
+def of_sqlite() -> int:
+    """Bytes of that which SQLite has: pages of its cache, up to 2 MB for each connection, and statements.
+
+    0 where it is another library than the system's.
+    """
+    try:
+        return int(ctypes.CDLL("libsqlite3.so.0").sqlite3_memory_used())
+    except (OSError, AttributeError):
+        return 0
 
 
 def name_of(kind: type) -> str:

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 _ESTABLISHED = b"01"
 _TABLES = ("net/tcp", "net/tcp6")
 PROC = Path("/proc")
+_READ_AT_ONCE = 64 * 1024
 
 
 class Address(Protocol):
@@ -61,13 +62,21 @@ def connections_to(port: int, proc: Path = PROC) -> int:
 
 
 def _established(proc: Path) -> Iterator[tuple[bytes, bytes]]:
-    """(local, remote) end of each, as the kernel writes them."""
+    """(local, remote) end of each, as the kernel writes them.
+
+    A line at a time: behind the few that are established may stand tens of thousands that wait out their end, of which
+    each thread that looks would keep its megabytes.
+    """
     for table in _TABLES:
-        path = proc / table
-        for line in path.read_bytes().splitlines()[1:] if path.exists() else ():
-            _, here, there, state, _ = line.split(None, 4)
-            if state == _ESTABLISHED:
-                yield here, there
+        try:
+            with (proc / table).open("rb", buffering=_READ_AT_ONCE) as file:
+                next(file, None)
+                for line in file:
+                    _, here, there, state, _ = line.split(None, 4)
+                    if state == _ESTABLISHED:
+                        yield here, there
+        except FileNotFoundError:
+            continue
 
 
 def _port(port: int) -> bytes:

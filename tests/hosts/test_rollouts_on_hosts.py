@@ -63,10 +63,10 @@ async def until_step(site: FarSite, name: str) -> None:
         steps = (await site.client.rollout("shop", last.id)).steps
         return last.is_over or any(step.name == name for step in steps)
 
-    await eventually(begun, f"{name} has begun", 60.0)
+    await eventually(begun, f"{name} has begun", 120.0)
 
 
-async def until_status(site: FarSite, health: str, bound_s: float = 60.0) -> None:
+async def until_status(site: FarSite, health: str, bound_s: float = 120.0) -> None:
     async def so() -> bool:
         return (await site.client.get("shop")).health == health
 
@@ -180,7 +180,7 @@ async def test_a_host_that_boots_anew_serves_again_by_itself(site: FarSite, host
     await site.deploy("1.0", "rolling")
     await site.kill()
     hosts[0].reboot()
-    await until(lambda: site.running(hosts[0]), "its units are back, with no manager there", 30.0)
+    await until(lambda: site.running(hosts[0]), "its units are back, with no manager there", 60.0)
     await site.restart()
     await until_status(site, "healthy")
     await site.settled_on("1.0", *hosts)
@@ -204,7 +204,7 @@ async def test_connections_that_are_cut_at_each_step_change_nothing(site: FarSit
     for number, step in enumerate(STEPS, start=2):
         began = asyncio.ensure_future(
             site.client.deploy(
-                site.spec(f"{number}.0", "rolling", pre_deploy_hooks=[ran], post_deploy_hooks=[ran]), timeout=150
+                site.spec(f"{number}.0", "rolling", pre_deploy_hooks=[ran], post_deploy_hooks=[ran]), timeout=240
             )
         )
         await until_step(site, step)
@@ -255,10 +255,10 @@ async def test_a_unit_of_the_users_own_is_restarted_on_every_host_and_never_writ
         host.ask("systemctl", "daemon-reload")
     fields = {"service_name": "mine", "systemd": {"unit": "existing", "port": 3000}, "command": None, "replicas": None}
     given = site.spec("1.0", "rolling", **fields)
-    await site.client.deploy({k: v for k, v in given.items() if v is not None}, timeout=60)
+    await site.client.deploy({k: v for k, v in given.items() if v is not None}, timeout=180)
     async with site.load(**LIGHT) as load:
         given = site.spec("2.0", "rolling", **fields)
-        await site.client.deploy({k: v for k, v in given.items() if v is not None}, timeout=60)
+        await site.client.deploy({k: v for k, v in given.items() if v is not None}, timeout=180)
         assert set(await site.answering()) == {"2.0"}
     assert lost(load) == []
     for host in hosts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,18 @@ def test_only_established_connections_keep_a_target_busy(proc: Path, target: Tar
 @pytest.mark.parametrize(("port", "count"), [(0x4E21, 1), (0x4E22, 0), (0x4E23, 0), (0x4E24, 0), (0x4E25, 1)])
 def test_connections_to_a_port_are_those_established_at_its_local_end(proc: Path, port: int, count: int) -> None:
     assert connections_to(port, proc) == count
+
+
+def test_a_long_table_of_connections_that_wait_out_their_end_costs_no_memory(proc: Path) -> None:
+    waiting = TCP.splitlines(keepends=True)[3]
+    (proc / "net/tcp").write_text(TCP + 20_000 * waiting)
+    assert connections_to(0x4E21, proc) == 1
+    tracemalloc.start()
+    try:
+        assert connections_to(0x4E21, proc) == 1
+        assert tracemalloc.get_traced_memory()[1] < 500_000
+    finally:
+        tracemalloc.stop()
 
 
 async def test_a_connection_counts_until_it_is_closed() -> None:

@@ -29,8 +29,13 @@ async def attempt(host: Host, work: Callable[[], Awaitable[T]], bound_s: float =
         except HostUnreachable as error:
             if not error.passing:
                 raise
-            deadline = deadline or time.monotonic() + bound_s
-            await _back(host, deadline, error)
+            lost = error
+        except (ConnectionError, EOFError) as error:
+            # Told by a socket in between, before the connection itself is known to be lost.
+            message = f"the connection to host {host.name} was lost: {error or type(error).__name__}"
+            lost = HostUnreachable(host.name, message, passing=True)
+        deadline = deadline or time.monotonic() + bound_s
+        await _back(host, deadline, lost)
 
 
 async def _back(host: Host, deadline: float, error: HostUnreachable) -> None:

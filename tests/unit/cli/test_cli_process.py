@@ -88,7 +88,7 @@ def test_a_terminal_gets_a_bar_and_each_step_with_its_time(manager):
         Socket([progress(1, 10, step="fetch"), progress(2, 50, step="fetch", **done), progress(3, 100, **done)])
     ]
     written = on_terminal(manager, "deploy", "--name", "shop", "--version", "1.1", "--artifact", "/x")
-    for expected in ("✓", "fetch", "1.5 s", "━", "100%", "serves after 2.5 s"):
+    for expected in ("✓", "fetch", "1.5 s", "█", "100 %", "serves after 2.5 s"):
         assert expected in written
 
 
