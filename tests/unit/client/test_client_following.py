@@ -1,16 +1,24 @@
 """Streams that go on over lost connections, as flows: no connection, no clock."""
 
+import asyncio
 import json
 from datetime import datetime
 
 import pytest
 
-from longshore.client import ConnectionLost, DeploymentNotFound, ManagerUnreachable, following
+from longshore.client import (
+    AsyncLongshore,
+    ConnectionLost,
+    DeploymentNotFound,
+    Longshore,
+    ManagerUnreachable,
+    following,
+)
 from longshore.client.decode import decode
 from longshore.client.effects import ChannelClosed, Event, Open
 from longshore.client.following import Seen
 from longshore.client.results import LogLine
-from support.fake_manager import event
+from support.fake_manager import TIME, Answer, event, rollout
 from support.playing import play
 
 LOST = ConnectionLost("http://m", "reset")
@@ -169,3 +177,64 @@ def test_an_instance_that_was_behind_is_asked_for_from_where_it_was():
 def _decoded(event):
     body = json.loads(event.data)
     return body | {"time": datetime.fromisoformat(body["time"]), "earliest": datetime.fromisoformat(body["earliest"])}
+
+
+# ------------------------------------------------------------------------------------------- both clients alike
+
+
+@pytest.fixture(params=["sync", "async"])
+def ask(request, manager):
+    """The answer of a method of either client; of one that follows, all that it gives."""
+
+    def sync(method, *args, **kwargs):
+        with Longshore(manager.url, "secret", patience=5.0) as client:
+            answer = getattr(client, method)(*args, **kwargs)
+            return list(answer) if method.startswith("follow_") else answer
+
+    async def awaited(method, *args, **kwargs):
+        async with AsyncLongshore(manager.url, "secret", patience=5.0) as client:
+            answer = getattr(client, method)(*args, **kwargs)
+            return [each async for each in answer] if method.startswith("follow_") else await answer
+
+    return sync if request.param == "sync" else lambda *args, **kwargs: asyncio.run(awaited(*args, **kwargs))
+
+
+def test_logs_since_a_time_a_duration_or_seconds_are_asked_for_as_the_api_reads_them(ask, manager):
+    manager.on("GET", "/shop/logs", Answer(body={"lines": [{"instance": "shop-1-0", "line": "hello", "time": TIME}]}))
+    moment = datetime.fromisoformat(TIME)
+    assert ask("logs", "shop", since=moment).lines[0].time == moment
+    ask("logs", "shop", since="10m")
+    ask("logs", "shop", since=90)
+    asked = [seen.query["since"] for seen in manager.asked("GET", "/shop/logs")]
+    assert asked == ["2026-03-01T12:00:00Z", "10m", "1m30s"]
+
+
+def test_a_time_of_no_zone_is_refused(ask, manager):
+    with pytest.raises(ValueError, match="time zone"):
+        ask("logs", "shop", since=datetime(2026, 3, 1))
+
+
+def test_hooks_are_read_of_the_last_rollout_or_followed(ask, manager):
+    line = {"phase": "pre_deploy", "line": "migrating"}
+    manager.on("GET", "/shop/rollouts", Answer(body={"rollouts": [rollout()], "total": 1}))
+    manager.on("GET", "/shop/rollouts/r-2/hooks", Answer(body={"lines": [line]}), Answer(events=[line]))
+    assert [each.line for each in ask("hooks", "shop").lines] == ["migrating"]
+    assert [each.phase for each in ask("follow_hooks", "shop", "r-2")] == ["pre_deploy"]
+
+
+def test_events_are_followed_over_a_connection_that_is_lost(ask, manager):
+    first = Answer(events=[("7", "begin", {}), ("8", "event", event("a", number=8))], over=False)
+    second = Answer(events=[("9", "event", event("b", number=9))])
+    manager.on("GET", "/shop/events", first, second)
+    assert [each.id for each in ask("follow_events", "shop")] == [8, 9]
+    assert [seen.headers.get("last-event-id") for seen in manager.asked("GET", "/shop/events")] == [None, "8"]
+
+
+def test_what_runs_is_read_with_who_gets_the_requests(ask, manager):
+    one = {"id": "shop-1-0", "version": "1.0", "state": "draining", "host": "", "port": 1, "message": "", "restarts": 2}
+    share = {"pool": "stable", "version": "1.0", "weight": 75}
+    body = {"deployment": "shop", "revision": "a1", "instances": [one], "traffic": [share], "rollout_id": None}
+    manager.on("GET", "/shop/instances", Answer(body=body))
+    found = ask("instances", "shop", after="a0")
+    assert (found.instances[0].state, found.traffic[0].weight) == ("draining", 75)
+    assert manager.asked("GET", "/shop/instances")[0].query == {"wait": "a0"}
