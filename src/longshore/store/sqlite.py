@@ -241,5 +241,7 @@ class Database:
 
 
 def make_private(path: Path) -> None:
-    """An empty file of the owner's alone: configurations in it hold secrets."""
+    """An empty file of the owner's alone: configurations in it hold secrets. None for a store in memory."""
+    if str(path) == ":memory:":
+        return
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))

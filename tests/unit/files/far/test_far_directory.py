@@ -167,7 +167,7 @@ async def test_what_somebody_has_changed_there_is_sent_whole(
     release = unpack(local, "2", {**tree, "big": big[:100_000] + b"!" + big[100_000:]})
     await far.ship(stock, "1")
     base = Path(far.path) / "releases/1"
-    (base / "big").write_bytes(big[:-1] + b"?")
+    (base / "big").write_bytes(big[:-1] + bytes([big[-1] ^ 1]))
     (base / "lib/code.py").unlink()
     (base / "same").unlink()
     (base / "same").mkdir()
