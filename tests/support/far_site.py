@@ -111,5 +111,3 @@ async def open_far_site(directory: Path, hosts: HostSet, **more: Any) -> AsyncIt
     await _take_down(site, report=True)
     left = {host.name: site.traces(host) for host in hosts}
     assert not any(left.values()), f"left over on hosts: {left}"
-
-
