@@ -32,6 +32,7 @@ from longshore.bus import Bus
 from longshore.clock import SystemClock
 from longshore.concurrency import beside
 from longshore.data_dir import admin_token, announced, locked
+from longshore.doctor import Doctor
 from longshore.fence import EpochFence, Fence
 from longshore.files import WorkingDirectory
 from longshore.fleet import Fleet
@@ -163,8 +164,10 @@ async def build(settings: Settings, *, on_write: WriteHook | None = None) -> Asy
         token = None if settings.no_auth else admin_token(settings.data_dir)
         desk = Desk(store, clock, outbox, settings.webhooks)
         tokens = Tokens(store, clock)
+        locks = Locks(world, settings)
+        doctor = Doctor(settings, driver_of, machines.units_of, locks.check_environment)
         app = create_app(
-            service, desk, tokens, Locks(world, settings), _api_settings(settings, token, tokens),
+            service, desk, tokens, locks, doctor, _api_settings(settings, token, tokens),
             ready=ready.is_set, version=__version__,
         )  # fmt: skip
         try:

@@ -114,9 +114,7 @@ class SpecInvalid(LongshoreError):
         if message is None and self.issues:
             message = "; ".join(f"{i.field}: {i.message}" if i.field else i.message for i in self.issues)
         if self.issues:
-            details["issues"] = [
-                {"field": i.field, "message": i.message, "severity": i.severity} for i in self.issues
-            ]
+            details["issues"] = [{"field": i.field, "message": i.message, "severity": i.severity} for i in self.issues]
         super().__init__(message, **details)
 
 

@@ -1,7 +1,7 @@
 """The end of a manager: asked for by a signal, or because another one has taken over; and the bound on it.
 
-    signal ──► the server ends its requests ──► rollouts are left as journalled ──► exit 0
-       └── END_S later, whatever is still at work in a thread: exit 0 all the same
+signal ──► the server ends its requests ──► rollouts are left as journalled ──► exit 0
+   └── END_S later, whatever is still at work in a thread: exit 0 all the same
 """
 
 from __future__ import annotations

@@ -38,6 +38,10 @@ class Machines:
     def hosts_of(self, environment: str) -> Mapping[str, Place]:
         return self._hosts.get(environment) or just_here(environment)
 
+    def units_of(self, environment: str) -> Hosts:
+        """The hosts of one with the driver systemd, which may be this machine; of any other nothing."""
+        return self._hosts.get(environment, {})
+
     async def meet(self, environments: Collection[str]) -> None:
         """Be connected to the hosts of these, where that takes no longer than MEET_S: of a host with a name only the
         address is not known before."""

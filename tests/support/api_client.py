@@ -21,12 +21,13 @@ from longshore.api.app import create_app
 from longshore.api.service import Service
 from longshore.api.settings import ApiSettings
 from longshore.clock import SystemClock
+from longshore.doctor import Doctor
 from longshore.model import Delivery, DeliveryState
 from longshore.store import Store
 from longshore.webhooks.desk import Desk
 from longshore.webhooks.outbox import Outbox
 from longshore.webhooks.receiver import Webhook
-from support.fake_access import FakeLocks, tokens_in_memory
+from support.fake_access import FakeDoctor, FakeLocks, tokens_in_memory
 
 TOKEN = "t0ken-of-the-tests"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
@@ -35,7 +36,8 @@ AUTH = {"Authorization": f"Bearer {TOKEN}"}
 def app_of(service: Service, *, tokens: Tokens | None = None, **settings: Any) -> FastAPI:
     tokens = tokens or tokens_in_memory("ci")
     given = ApiSettings(**{"token": TOKEN, "find_token": tokens.find, **settings})
-    return create_app(service, desk(), tokens, cast(Locks, FakeLocks()), given, ready=lambda: True, version="0.0.1")
+    locks, doctor = cast(Locks, FakeLocks()), cast(Doctor, FakeDoctor())
+    return create_app(service, desk(), tokens, locks, doctor, given, ready=lambda: True, version="0.0.1")
 
 
 def desk() -> Desk:

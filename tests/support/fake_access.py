@@ -1,4 +1,4 @@
-"""Tokens over a store in memory, and locks that know no deployments, for tests of the API."""
+"""Tokens over a store in memory, locks that know no deployments, a doctor who sees one host: for tests of the API."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from longshore.access.tokens import Tokens
 from longshore.clock import SystemClock
+from longshore.doctor import Finding
 from longshore.errors import NotFound
 from longshore.model import Lock, LockScope, Role
 from longshore.rollout.terms import Terms
@@ -45,3 +46,8 @@ class FakeLocks:
     def remove(self, scope: LockScope, name: str, *, force: bool, terms: Terms) -> Lock:
         self.get(scope, name)
         return self.held.pop((scope, name))
+
+
+class FakeDoctor:
+    async def examine(self, name: str) -> list[Finding]:
+        return [Finding("web1", "clock", "warn", "its clock is 9 s behind the manager's", "timedatectl set-ntp true")]

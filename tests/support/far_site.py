@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,25 @@ systemctl list-units --all --plain --no-legend 'shop@*'
 
 
 class FarSite(Site):
-    """As a Site, on hosts. keepalive: silence after which a host is asked for, three times of which are a loss."""
+    """As a Site, on hosts.
 
-    def __init__(self, directory: Path, hosts: HostSet, *, keepalive: str = "1s", **more: Any) -> None:
+    keepalive   silence after which a host is asked for, three times of which are a loss
+    machine     further fields of each host in the configuration, such as {"user": "deploy"}
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        hosts: HostSet,
+        *,
+        keepalive: str = "1s",
+        machine: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> None:
+        machine = machine or {}
         environment = {
             "driver": "systemd",
-            "hosts": [json.loads(host.settings().model_dump_json(exclude_defaults=True)) for host in hosts],
+            "hosts": [json.loads(host.settings(**machine).model_dump_json(exclude_defaults=True)) for host in hosts],
             "ssh": {
                 "known_hosts": str(hosts[0].known_hosts),
                 "keepalive": keepalive,
@@ -111,5 +124,3 @@ async def open_far_site(directory: Path, hosts: HostSet, **more: Any) -> AsyncIt
     await _take_down(site, report=True)
     left = {host.name: site.traces(host) for host in hosts}
     assert not any(left.values()), f"left over on hosts: {left}"
-
-

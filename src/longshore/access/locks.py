@@ -69,12 +69,16 @@ class Locks:
             if terms is not None:
                 terms.hold_for(name, deployment)
             return
+        self.check_environment(name)
+        if terms is not None:
+            terms.may_change(name)
+
+    def check_environment(self, name: str) -> None:
+        """Raises NotFound for one that neither the configuration names nor a deployment is in."""
         if name not in self._settings.environments and not self._store.deployments(name):
             known = sorted({*self._settings.environments, *(d.environment for d in self._store.deployments(None))})
             hint = f"known are {', '.join(known)}" if known else "none is known yet"
             raise NotFound(f"No deployment is in an environment {name[:80]!r}, and none is configured: {hint}.")
-        if terms is not None:
-            terms.may_change(name)
 
     def _told(self, scope: LockScope, name: str, terms: Terms, message: str) -> None:
         """In the history of every deployment that it is about."""

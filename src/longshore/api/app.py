@@ -25,6 +25,7 @@ from longshore.api.ratelimit import Limiter
 from longshore.api.routes import PROGRESS_PATH, ROUTES, methods_of
 from longshore.api.service import Service
 from longshore.api.settings import ApiSettings
+from longshore.doctor import Doctor
 from longshore.errors import LongshoreError, MethodNotAllowed
 from longshore.webhooks.desk import Desk
 
@@ -34,6 +35,7 @@ def create_app(
     webhooks: Desk,
     tokens: Tokens,
     locks: Locks,
+    doctor: Doctor,
     settings: ApiSettings,
     *,
     ready: Callable[[], bool],
@@ -51,6 +53,7 @@ def create_app(
         webhooks=webhooks,
         tokens=tokens,
         locks=locks,
+        doctor=doctor,
         settings=settings,
         limiter=Limiter(settings.rate_limits),
         metrics=Metrics(service),

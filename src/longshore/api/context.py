@@ -17,6 +17,7 @@ from longshore.api.metrics import Metrics
 from longshore.api.ratelimit import Limiter
 from longshore.api.service import Service
 from longshore.api.settings import ApiSettings
+from longshore.doctor import Doctor
 from longshore.errors import LongshoreError
 from longshore.model import Rollout
 from longshore.webhooks.desk import Desk
@@ -30,6 +31,7 @@ class Api:
     webhooks: Desk
     tokens: Tokens
     locks: Locks
+    doctor: Doctor
     settings: ApiSettings
     limiter: Limiter
     metrics: Metrics

@@ -58,25 +58,19 @@ async def approve(request: Request, name: Name, rollout_id: RolloutId) -> Respon
 async def pause(request: Request, name: Name, rollout_id: RolloutId) -> Response:
     """Stop before the next step, until resumed, promoted or aborted."""
     api = api_of(request)
-    return json_response(
-        full(api, await api.service.pause(valid_name(name), rollout_id, terms=terms_of(request)))
-    )
+    return json_response(full(api, await api.service.pause(valid_name(name), rollout_id, terms=terms_of(request))))
 
 
 async def resume(request: Request, name: Name, rollout_id: RolloutId) -> Response:
     """Go on with a paused rollout."""
     api = api_of(request)
-    return json_response(
-        full(api, await api.service.resume(valid_name(name), rollout_id, terms=terms_of(request)))
-    )
+    return json_response(full(api, await api.service.resume(valid_name(name), rollout_id, terms=terms_of(request))))
 
 
 async def promote(request: Request, name: Name, rollout_id: RolloutId) -> Response:
     """Skip the pauses that are left: the new version gets all the traffic as soon as it is healthy."""
     api = api_of(request)
-    return json_response(
-        full(api, await api.service.promote(valid_name(name), rollout_id, terms=terms_of(request)))
-    )
+    return json_response(full(api, await api.service.promote(valid_name(name), rollout_id, terms=terms_of(request))))
 
 
 async def _body(request: Request, name: str, route: str) -> dict[str, Any]:

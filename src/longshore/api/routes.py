@@ -17,6 +17,7 @@ from longshore.api import (
     changes,
     deployments,
     endpoints,
+    environments,
     events,
     hooks,
     logs,
@@ -35,15 +36,14 @@ _ROOT = "/api/v1/deployments"
 _ONE = f"{_ROOT}/{{name}}"
 _ROLLOUT = f"{_ONE}/rollouts/{{rollout_id}}"
 _ENVIRONMENT_LOCK = "/api/v1/environments/{environment}/lock"
+_DOCTOR = "/api/v1/environments/{environment}/doctor"
 _WEBHOOKS = "/api/v1/webhooks"
 _WEBHOOK = f"{_WEBHOOKS}/{{webhook}}"
 _RELEASE = f"{_ONE}/releases/{{version}}"
 
 PROGRESS_PATH = f"{_ONE}/progress"
 
-_GUARDED = (
-    ("If-Match", "Only while the deployment is at this `revision` of its status; else 412.", f"({REVISION})"),
-)
+_GUARDED = (("If-Match", "Only while the deployment is at this `revision` of its status; else 412.", f"({REVISION})"),)
 _OVERRIDE = ("Longshore-Override", "Why a lock or a freeze window is passed over; it is written down.", r"\S.{0,499}")
 _ASYNC = (
     ("Prefer", "`respond-async`: answer 202 with the rollout as soon as it has begun.", ".*"),
@@ -268,6 +268,8 @@ ROUTES: tuple[Row, ...] = (
         tag="access"),
     Row("DELETE", _ENVIRONMENT_LOCK, access.unlock_environment, None, "Unlock an environment", {200: schemas.Lock},
         _HELD, tag="access"),
+    Row("GET", _DOCTOR, environments.diagnosis, "status", "Look what the hosts of an environment lack",
+        {200: schemas.Diagnosis}, {404: "NOT_FOUND: there is no such environment"}, tag="manager"),
     Row("GET", "/api/v1/locks", access.list_locks, None, "List locks", {200: schemas.Locks}, tag="access"),
     Row("POST", "/api/v1/tokens", access.create_token, None, "Make a token", {201: schemas.NewToken},
         {400: f"{_SPEC}: malformed body, or the name was used"}, tag="access", role=Role.admin),

@@ -332,6 +332,19 @@ class Locks(BaseModel):
     locks: list[Lock]
 
 
+class Finding(BaseModel):
+    host: Annotated[str, Field(examples=["web1"], description="empty: the manager's machine")]
+    check: Annotated[str, Field(examples=["space"])]
+    level: Literal["ok", "warn", "fail"]
+    text: str
+    remedy: Annotated[str, Field(description="what to do about it; empty where nothing needs doing")]
+
+
+class Diagnosis(BaseModel):
+    environment: Annotated[str, Field(examples=["production"])]
+    findings: list[Finding]
+
+
 class Webhook(BaseModel):
     name: Annotated[str, Field(examples=["chat"])]
     host: Annotated[str, Field(examples=["https://hooks.example.com"], description="of its URL; the rest is secret")]

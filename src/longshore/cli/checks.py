@@ -52,8 +52,10 @@ def sqlite(session: Session) -> Iterator[Finding]:
     # (sqlite.org/wal.html), which Longshore avoids by having one connection that does either.
     version = sqlite3.sqlite_version
     good = sqlite3.sqlite_version_info >= (3, 35, 0)
-    yield Finding("ok", f"SQLite {version}") if good else Finding(
-        "fail", f"SQLite {version}", "a Python that is linked with SQLite 3.35 or later is needed"
+    yield (
+        Finding("ok", f"SQLite {version}")
+        if good
+        else Finding("fail", f"SQLite {version}", "a Python that is linked with SQLite 3.35 or later is needed")
     )
 
 
@@ -114,8 +116,14 @@ def data_dir(session: Session) -> Iterator[Finding]:
     if not path.exists():
         parent = next(p for p in path.parents if p.exists())
         may = os.access(parent, os.W_OK)
-        yield Finding("ok", f"{path} does not exist yet; `longshore serve` makes it") if may else Finding(
-            "fail", f"{path} does not exist, and may not be made in {parent}", "give --data-dir, or run as another user"
+        yield (
+            Finding("ok", f"{path} does not exist yet; `longshore serve` makes it")
+            if may
+            else Finding(
+                "fail",
+                f"{path} does not exist, and may not be made in {parent}",
+                "give --data-dir, or run as another user",
+            )
         )
         path = parent
     elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):

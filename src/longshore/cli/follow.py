@@ -21,7 +21,6 @@ FEW = 10
 _COLOURS = {"warning": "yellow", "error": "red"}
 
 
-
 @click.command()
 @click.argument("name", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on with each new one, until Ctrl-C; without NAME of all.")
@@ -76,8 +75,12 @@ def _say_event(event: Event, as_json: bool, *, of: str | None) -> None:
 @click.command()
 @click.argument("name")
 @click.option("-f", "--follow", is_flag=True, help="Go on with each new line, until Ctrl-C.")
-@click.option("-n", "--tail", type=click.IntRange(0, 10_000),
-              help="Lines of each instance. [default: 100; 10 with --follow; all with --since]")
+@click.option(
+    "-n",
+    "--tail",
+    type=click.IntRange(0, 10_000),
+    help="Lines of each instance. [default: 100; 10 with --follow; all with --since]",
+)
 @click.option("--since", metavar="WHEN", help="What was written since: 10m, or 2026-01-31T09:15:00Z.")
 @click.option("--instance", metavar="ID", help="Only that instance; it may be gone.")
 @click.option("-t", "--times", is_flag=True, help="With the time of each line; ~ where it is known to no two seconds.")

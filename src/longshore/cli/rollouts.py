@@ -22,9 +22,7 @@ _rollout_argument = click.argument("rollout", required=False)
 @click.option("--timeout", type=float, metavar="SECONDS", help="Stop waiting after so long; the rollback goes on.")
 @change_options
 @in_session
-def rollback(
-    session: Session, name: str, version: str | None, timeout: float | None, if_revision: int | None
-) -> None:
+def rollback(session: Session, name: str, version: str | None, timeout: float | None, if_revision: int | None) -> None:
     """Go back to VERSION, or to the one before that was healthy.
 
     A rollout in progress is aborted first. `longshore releases NAME` shows what can be gone back to.
@@ -35,9 +33,7 @@ def rollback(
         rollout_goes_on(name),
         shown_progress(session, name, title, silent=session.json) as on_progress,
     ):
-        result = client.rollback(
-            name, version, on_progress=on_progress, timeout=timeout, if_revision=if_revision
-        )
+        result = client.rollback(name, version, on_progress=on_progress, timeout=timeout, if_revision=if_revision)
     if session.json:
         say_json(result.raw)
     else:
@@ -188,9 +184,7 @@ def approve(
 ) -> None:
     """Let begin what somebody else asked for. ROLLOUT may be left out where one alone waits for an approval."""
     with session.client() as client:
-        answer = client.approve(
-            name, rollout, comment=comment, queue_timeout=queue_timeout, if_revision=if_revision
-        )
+        answer = client.approve(name, rollout, comment=comment, queue_timeout=queue_timeout, if_revision=if_revision)
     if session.json:
         say_json(answer.raw)
     else:

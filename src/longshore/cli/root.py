@@ -16,6 +16,7 @@ from longshore.cli.deploy import deploy, plan, validate
 from longshore.cli.doctor import doctor
 from longshore.cli.failures import report
 from longshore.cli.follow import events, hooks, logs
+from longshore.cli.install_service import install_service
 from longshore.cli.local import config
 from longshore.cli.locks import lock, locks, unlock
 from longshore.cli.look import endpoints, health, list_, releases
@@ -33,6 +34,7 @@ from longshore.cli.webhooks import webhooks
 # --json and that its section exists. The order is that of the help: the way of a deployment.
 COMMANDS: dict[str, click.Command] = {
     "serve": serve,
+    "install-service": install_service,
     "validate": validate,
     "plan": plan,
     "deploy": deploy,

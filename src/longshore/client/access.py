@@ -1,4 +1,4 @@
-"""Tokens and locks, as flows."""
+"""Tokens, locks and environments, as flows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from longshore.client import results as r
-from longshore.client.calls import at_revision, path_of, send
+from longshore.client.calls import WAIT_TIMEOUT, at_revision, fetch, path_of, send
 from longshore.client.decode import decode
 from longshore.client.effects import Flow, Request
 
@@ -43,6 +43,11 @@ def unlock(name: str | None, environment: str | None, force: bool, if_revision: 
     params = {"force": "true"} if force else {}
     request = Request("DELETE", _path(name, environment), params, headers=at_revision(if_revision))
     return decode(r.Lock, (yield from send(request)))
+
+
+def doctor(environment: str) -> Flow[r.Diagnosis]:
+    path = f"/api/v1/environments/{quote(environment, safe='')}/doctor"
+    return decode(r.Diagnosis, (yield from fetch(Request("GET", path, timeout=WAIT_TIMEOUT))))
 
 
 def _path(name: str | None, environment: str | None) -> str:

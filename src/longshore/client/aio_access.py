@@ -1,4 +1,4 @@
-"""Tokens and locks: methods of `AsyncLongshore`; the same as those of `Access` (sync_access.py), awaited."""
+"""Tokens, locks, environments: methods of `AsyncLongshore`; the same as those of `Access` (sync_access.py), awaited."""
 
 from __future__ import annotations
 
@@ -71,3 +71,10 @@ class AsyncAccess:
     async def locks(self) -> r.Locks:
         """All locks that hold now."""
         return await self._carrier.run(get(r.Locks, access.LOCKS))
+
+    async def doctor(self, environment: str) -> r.Diagnosis:
+        """What each host of an environment lacks, as the manager sees it: it looks now, which takes some seconds.
+
+        Raises NotFound for an environment there is not.
+        """
+        return await self._carrier.run(access.doctor(environment))

@@ -33,9 +33,7 @@ Revised: TypeAlias = Endpoints | Instances
 Opening = Callable[[], tuple[str, Mapping[str, Any], Mapping[str, str]]]
 
 
-def follow_logs(
-    name: str, instance: str | None, tail: int | None, since: str | None, patience_s: float
-) -> Flow[None]:
+def follow_logs(name: str, instance: str | None, tail: int | None, since: str | None, patience_s: float) -> Flow[None]:
     """Emits each LogLine, until the deployment, or the one instance, is gone and all was read.
 
     After a lost connection no line is missing; lines that are the same word for word may be there twice.

@@ -347,9 +347,7 @@ class Longshore(Access):
         """Events of a deployment, newest first. before: only those older than the event with that id."""
         return self._carrier.run(calls.get(r.Events, path_of(name, "events"), limit=limit, before=before))
 
-    def logs(
-        self, name: str, *, instance: str | None = None, tail: int | None = None, since: Since = None
-    ) -> r.Logs:
+    def logs(self, name: str, *, instance: str | None = None, tail: int | None = None, since: Since = None) -> r.Logs:
         """What the instances wrote, or one of them did: the last `tail` lines of each (None: 100, with `since` all).
 
         since   an aware time, or how long ago in seconds or such as "10m"; then also of instances that are gone

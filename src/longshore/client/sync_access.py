@@ -1,4 +1,4 @@
-"""Tokens and locks: methods of `Longshore`. `AsyncAccess` (aio_access.py) has the same, awaited."""
+"""Tokens, locks and environments: methods of `Longshore`. `AsyncAccess` (aio_access.py) has the same, awaited."""
 
 from __future__ import annotations
 
@@ -71,3 +71,10 @@ class Access:
     def locks(self) -> r.Locks:
         """All locks that hold now."""
         return self._carrier.run(get(r.Locks, access.LOCKS))
+
+    def doctor(self, environment: str) -> r.Diagnosis:
+        """What each host of an environment lacks, as the manager sees it: it looks now, which takes some seconds.
+
+        Raises NotFound for an environment there is not.
+        """
+        return self._carrier.run(access.doctor(environment))

@@ -19,6 +19,7 @@ def test_a_script_that_ends_before_its_input_does_has_its_status(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
     async def blocks() -> AsyncIterator[bytes]:
         for _ in range(50):  # long enough that its end of the pipe is known to be gone
             yield b"y" * 100_000

@@ -23,6 +23,7 @@ from longshore.client.results.deployment import (
     Summary,
     Validation,
 )
+from longshore.client.results.diagnosis import Diagnosis, Finding
 from longshore.client.results.history import Event, Events
 from longshore.client.results.output import HookLine, Hooks, LogLine, LogProblem, Logs
 from longshore.client.results.release import Pruned, Release, Releases
@@ -47,12 +48,14 @@ __all__ = [
     "Component",
     "Deleted",
     "Deployments",
+    "Diagnosis",
     "EndpointPool",
     "EndpointTarget",
     "Endpoints",
     "Event",
     "Events",
     "Failure",
+    "Finding",
     "Health",
     "HookLine",
     "Hooks",

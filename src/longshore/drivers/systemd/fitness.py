@@ -42,11 +42,30 @@ async def refuse_limits(host: Host, launch: Launch) -> None:
     asked = [field for field in CONTROLLERS if getattr(launch.resources, field) is not None]
     if not asked:
         return
-    version, controllers = await _controllers(host)
+    version, controllers = await controllers_of(host)
     for field in asked:
         if CONTROLLERS[field] not in controllers:
-            why = _missing(host, version, CONTROLLERS[field])
+            why = missing(host, version, CONTROLLERS[field])
             raise DriverError(f"a limit on {field} cannot be enforced on {title_of(host)}: {why}")
+
+
+async def controllers_of(host: Host) -> tuple[str, frozenset[str]]:
+    """Version of its control groups, and which controllers are in force for units of its scope."""
+    done = await host.run(scripts.CONTROLLERS, host.scope)
+    version, *controllers = done.stdout.decode("ascii", "replace").split() or ["?"]
+    return version, frozenset(controllers)
+
+
+def missing(host: Host, version: str, controller: str) -> str:
+    """Why a controller is not in force there, and what to do."""
+    if host.scope == "system":
+        return f"the kernel has no {controller} controller (boot it with cgroup_enable={controller})"
+    if version == "1":
+        return 'control groups of version 1 leave none to a user\'s units: boot with version 2, or use scope = "system"'
+    return (
+        f"the {controller} controller is not delegated to this user: "
+        f"`systemctl edit user@.service` there, [Service] Delegate=cpu memory pids"
+    )
 
 
 # --- private
@@ -60,7 +79,7 @@ async def _look(host: Host) -> tuple[str, bool | None]:
         if message := _unfit(title, facts):
             return message, False
         await host.bus()
-        version, controllers = await _controllers(host)
+        version, controllers = await controllers_of(host)
     except LeaseLost:
         raise
     except HostUnreachable as error:
@@ -69,7 +88,7 @@ async def _look(host: Host) -> tuple[str, bool | None]:
     parts = [f"systemd {facts.systemd}", f"scope {host.scope}"]
     for field, controller in CONTROLLERS.items():
         held = controller in controllers
-        parts.append(f"{field} {'enforced' if held else 'not enforced: ' + _missing(host, version, controller)}")
+        parts.append(f"{field} {'enforced' if held else 'not enforced: ' + missing(host, version, controller)}")
     return f"{title}: {', '.join(parts)}", True
 
 
@@ -79,21 +98,3 @@ def _unfit(title: str, facts: Facts) -> str:
     if facts.systemd < OLDEST:
         return f"{title} has systemd {facts.systemd}; {OLDEST} or newer is needed: upgrade its distribution"
     return ""
-
-
-async def _controllers(host: Host) -> tuple[str, frozenset[str]]:
-    """Version of its control groups, and which controllers are in force for units of its scope."""
-    done = await host.run(scripts.CONTROLLERS, host.scope)
-    version, *controllers = done.stdout.decode("ascii", "replace").split() or ["?"]
-    return version, frozenset(controllers)
-
-
-def _missing(host: Host, version: str, controller: str) -> str:
-    if host.scope == "system":
-        return f"the kernel has no {controller} controller (boot it with cgroup_enable={controller})"
-    if version == "1":
-        return 'control groups of version 1 leave none to a user\'s units: boot with version 2, or use scope = "system"'
-    return (
-        f"the {controller} controller is not delegated to this user: "
-        f"`systemctl edit user@.service` there, [Service] Delegate=cpu memory pids"
-    )

@@ -212,9 +212,7 @@ class FarDirectory:
                 f"{standing.place!r} is not a directory: choose another working_directory or move it away"
             )
         if not standing.is_writable:
-            raise self._error(
-                f"{standing.place!r} is not writable: give the user it works as there write access"
-            )
+            raise self._error(f"{standing.place!r} is not writable: give the user it works as there write access")
         if standing.taken:
             places = ", ".join(repr(str(self.path / name)) for name in sorted(standing.taken))
             raise self._error(

@@ -178,9 +178,7 @@ class StopInstances(Step):
 
     async def run(self, context: Context) -> str:
         fleet = context.world.fleet
-        stopped = await where_reached(
-            context, *(fleet.stop(id, context.spec.stop_timeout) for id in self.instances)
-        )
+        stopped = await where_reached(context, *(fleet.stop(id, context.spec.stop_timeout) for id in self.instances))
         return f"stopped {counted(self.instances)}{killed(stopped, context)}"
 
     async def undo(self, context: Context) -> str:
@@ -241,7 +239,5 @@ class RetireInstances(Step):
 
     async def run(self, context: Context) -> str:
         fleet = context.world.fleet
-        stopped = await where_reached(
-            context, *(fleet.retire(id, context.spec.stop_timeout) for id in self.instances)
-        )
+        stopped = await where_reached(context, *(fleet.retire(id, context.spec.stop_timeout) for id in self.instances))
         return f"retired {counted(self.instances)}{killed(stopped, context)}"

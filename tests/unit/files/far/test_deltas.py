@@ -30,9 +30,7 @@ def chunked(directory: Path, content: bytes) -> list[Chunk]:
 
 
 def put_together(runs: Sequence[Run], new: bytes, old: dict[str, bytes]) -> bytes:
-    return b"".join(
-        (new if run.source is None else old[run.source])[run.start : run.start + run.size] for run in runs
-    )
+    return b"".join((new if run.source is None else old[run.source])[run.start : run.start + run.size] for run in runs)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +110,7 @@ def test_a_shipment_has_no_more_runs_than_a_host_can_be_asked_for(monkeypatch: p
     monkeypatch.setattr(shipments, "MOST_RUNS", 50)
     size = 100 * 20_000
     entry = Entry("f", 0o644, size, "new")
-    shipment, changed = shipments.outline(
-        Manifest({"big": entry}), Manifest({"big": Entry("f", 0o644, size, "old")})
-    )
+    shipment, changed = shipments.outline(Manifest({"big": entry}), Manifest({"big": Entry("f", 0o644, size, "old")}))
     assert changed == {"big": ["big"]}
     runs = [
         run
