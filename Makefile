@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # One pytest worker for each processor the kernel shows; pytest-xdist's "auto" counts cores, which a small VM hides.
 WORKERS ?= logical
+# Programs start from bytecode, as they do where pip installed them: of a manager's start a third is compiling without it.
+BYTECODE := $(BIN)/python -m compileall -q src
 # make soak goes on for MINUTES, half an hour where nobody says so; the sweep of make chaos for at most an hour.
 SOAK_MINUTES = $(or $(MINUTES),30)
 SWEEP_MINUTES = $(or $(MINUTES),60)
@@ -23,12 +25,15 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.run ## a manager, an application, load, and every strategy under that load: about a minute
+	@$(BYTECODE)
 	@$(BIN)/python -m longshore.demo $(ARGS)
 
 test: $(VENV)/.dev ## all tests
+	@$(BYTECODE)
 	@$(BIN)/pytest -q -n $(WORKERS) $(ARGS)
 
 quick: $(VENV)/.dev ## the tests that take less than some ten seconds each
+	@$(BYTECODE)
 	@$(BIN)/pytest -q -n $(WORKERS) -m "not slow" $(ARGS)
 
 check: $(VENV)/.dev ## linter and types, both strict
@@ -36,15 +41,18 @@ check: $(VENV)/.dev ## linter and types, both strict
 	@MYPYPATH=benchmarks $(BIN)/mypy src benchmarks
 
 bench: $(VENV)/.dev ## every benchmark; rewrites the table in docs/benchmarks.md
+	@$(BYTECODE)
 	@$(BIN)/python benchmarks/all.py $(ARGS)
 
 # Both, whatever the first one says, but for Ctrl-C: one run tells everything there is to mend.
 chaos: $(VENV)/.dev ## kills the manager at every write, as far as MINUTES (60) go, then runs tests/chaos; FRESH=1 begins anew
+	@$(BYTECODE)
 	@status=0; PYTHONPATH=tests $(BIN)/python -m chaos.sweep --minutes $(SWEEP_MINUTES) $(if $(FRESH),--fresh) $(SWEEP) \
 		|| status=$$?; [ "$$status" -ne 130 ] || exit 130; \
 		$(BIN)/pytest -q -n $(WORKERS) tests/chaos $(ARGS) || status=$$?; exit "$$status"
 
 soak: $(VENV)/.dev ## load, operations and kills at random for MINUTES (30), and what must hold all the while
+	@$(BYTECODE)
 	@$(BIN)/python benchmarks/soak.py --minutes $(SOAK_MINUTES) $(ARGS)
 
 # ---------------------------------------------------------------------------------------------- the environment

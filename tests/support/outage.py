@@ -30,6 +30,7 @@ from longshore.rollout.request import Request
 from longshore.rollout.terms import Terms
 from longshore.routers import ROUTERS, RouterOptions
 from longshore.routers.base import Traffic
+from longshore.routers.by_environment import RouterByEnvironment
 from longshore.routers.mock import MockRouter
 from longshore.settings import Settings
 from longshore.store.sqlite import Database
@@ -183,7 +184,8 @@ class After:
         assert deployment is not None
         assert deployment.routing is not None
         wanted = self._manager.world.fleet.traffic(deployment.routing)
-        router = self._manager.world.router
+        assert isinstance(self._manager.world.router, RouterByEnvironment)
+        router = self._manager.world.router.of(deployment.environment)
         assert isinstance(router, Router)
         served: Traffic = router.applied[name]
         assert served == wanted

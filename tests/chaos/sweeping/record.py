@@ -51,10 +51,10 @@ class Record:
     @property
     def violations(self) -> list[str]:
         told = [
-            f"{group}: {_told(result.case)}: {result.violation}"
+            f"{group}: {_told(result.case)}: {result.missed}"
             for group, course in self.courses.items()
             for result in course.results
-            if result.violation
+            if result.missed
         ]
         return told + [f"{fault.group}: {fault.text}" for fault in self.faults]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from longshore.errors import RolloutFailed
+from longshore.errors import HealthCheckFailed
 from longshore.model import Pool, Routing
 from longshore.rollout.control import Control
 from longshore.rollout.plan import Context
@@ -102,7 +102,7 @@ async def test_a_new_instance_that_ends_while_traffic_is_shifted_to_it_fails_the
     running = asyncio.create_task(step.run(context_of(shop, [])))
     await waits(gate, running)
     shop.driver_world.kill(ids[0])
-    with pytest.raises(RolloutFailed, match=f"instance {ids[0]} has ended"):
+    with pytest.raises(HealthCheckFailed, match=f"instance {ids[0]} has ended"):
         await asyncio.wait_for(running, 5.0)
 
 

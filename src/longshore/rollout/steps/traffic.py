@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from longshore.durations import format_duration
-from longshore.errors import RolloutFailed
+from longshore.errors import HealthCheckFailed, RolloutFailed
 from longshore.model import Routing, Spec
 from longshore.rollout.plan import Context, Step
 from longshore.rollout.steps.instances import any_lost, drain, where_reached
@@ -115,7 +115,7 @@ class ShiftTraffic(Step):
                 raise
             ending = await route_while_alive(context, self.after, new)  # to those that are left
         if ending:
-            raise RolloutFailed(f"While the router took the new routing, {ending}", cause=ending)
+            raise HealthCheckFailed(f"While the router took the new routing, {ending}", cause=ending)
         return summary(self.after)
 
     async def undo(self, context: Context) -> str:
