@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from longshore.disk import FilesError, remedy_in
@@ -20,7 +20,6 @@ from longshore.files.far.standing import FarRelease, Standing, parse_standing, r
 from longshore.files.far.stock import Stock
 from longshore.files.layout import VERSION
 from longshore.files.records import First
-from longshore.files.working_directory import PRE_LONGSHORE
 from longshore.hosts.attempt import attempt
 from longshore.hosts.base import HERE, Done, Host, HostUnreachable, Input, ScriptFailed
 
@@ -137,17 +136,6 @@ class FarDirectory:
 
         return await attempt(self.host, work)
 
-    async def copy_release(self, source: str, version: str, user: str = "") -> None:
-        """Make `releases/VERSION` there a copy of a complete release as it stands: with the links into `shared`, and
-        with what the application has written beside its files. Harmless when it is there already."""
-        _check_version(version)
-        origin, made = (releases := (await self.standing()).releases).get(source), releases.get(version)
-        if origin is None:
-            raise self._error(f"'{self.path}/releases/{source}' is no complete release: somebody has deleted it")
-        if made is not None and made.digest == origin.digest:
-            return
-        await self._copy(version, f"releases/{source}", (), user, record_of(origin.facts, origin.digest))
-
     async def versions(self) -> dict[str, FarRelease]:
         """All complete releases there."""
         return dict((await self.standing()).releases)
@@ -155,10 +143,6 @@ class FarDirectory:
     async def remove_release(self, version: str) -> None:
         """Delete a release; harmless if it is absent. Raises FilesError for the one `current` leads to."""
         _check_version(version)
-        standing = await self.standing()
-        first = standing.first
-        if first is not None and first.taken_over == version and standing.current is None:
-            await self._note_first(First(first.found))
         await self._do(scripts.REMOVE, version, bound_s=COPY_S)
 
     async def remove_all(self) -> None:
@@ -183,27 +167,6 @@ class FarDirectory:
             _check_version(version)
         await self._do(scripts.SET_CURRENT, version or "")
 
-    # ------------------------------------------------------------------ what was there before
-
-    async def is_foreign(self) -> bool:
-        """Whether it held something before Longshore first got it that take_over() has not copied yet."""
-        standing = await self.standing()
-        first = standing.first
-        return bool(first.found) and not first.taken_over if first else bool(standing.foreign_names())
-
-    async def take_over(self, version: str = PRE_LONGSHORE) -> FarRelease | None:
-        """Copy what was there before into `releases/VERSION` there. The originals stay: something may still run from
-        them. Returns the release; None: there was nothing, or it has been taken over and pruned since."""
-        _check_version(version)
-        standing = await self.standing()
-        await self._prepare(standing)
-        first = standing.first or First(standing.foreign_names())
-        if first.found and not first.taken_over:
-            if version not in standing.releases:
-                await self._copy(version, ".", first.found, "", "")
-            await self._note_first(First(first.found, taken_over=version))
-        return (await self.standing()).releases.get(version)
-
     # ------------------------------------------------------------------ private
 
     def _check(self, standing: Standing) -> None:
@@ -223,9 +186,6 @@ class FarDirectory:
         self._check(standing)
         first = "" if standing.first else json.dumps(asdict(First(standing.foreign_names())))
         await self._do(scripts.PREPARE, first, owner)
-
-    async def _note_first(self, first: First) -> None:
-        await self._do(scripts.NOTE, "first.json", json.dumps(asdict(first)))
 
     async def _base(self, stock: Stock, version: str, standing: Standing) -> str | None:
         return await stock.base(version, {each: far.digest for each, far in standing.releases.items() if far.listed})
@@ -294,24 +254,6 @@ class FarDirectory:
             "may be damaged"
         )
 
-    async def _copy(self, version: str, source: str, names: Sequence[str], user: str, record: str) -> None:
-        await self.sweep()
-        found = os.fsdecode((await self._do(scripts.LINKS, source, *names)).stdout).split("\0")
-        below = self.path / source
-        input = bytearray()
-        for link, target in zip(found[::2], found[1::2], strict=False):
-            if (other := _retargeted(below / link, target, self.path)) != target:
-                input += os.fsencode(f"{link.removeprefix('./')}\0{other}\0")
-
-        async def work() -> None:
-            await self._run(
-                *(scripts.COPY, version, secrets.token_hex(4), source, user, record, *names),
-                input=bytes(input),
-                bound_s=COPY_S,
-            )
-
-        await attempt(self.host, work)
-
     async def _do(self, script: str, *arguments: str, bound_s: float = SHORT_S) -> Done:
         """Run one that may be repeated, until it has ended with a connection that stood."""
         return await attempt(self.host, lambda: self._run(script, *arguments, bound_s=bound_s))
@@ -335,11 +277,3 @@ class FarDirectory:
 def _check_version(version: str) -> None:
     if not VERSION.fullmatch(version):
         raise FilesError(f"{version!r} is no version: a letter or digit, then up to 127 letters, digits, . _ + or -")
-
-
-def _retargeted(link: PurePosixPath, target: str, top: PurePosixPath) -> str:
-    """As files.takeover: a relative link that leads out of `top` would lead elsewhere from a copy."""
-    if target.startswith("/"):
-        return target
-    place = os.path.normpath(link.parent / target)
-    return target if Path(place).is_relative_to(top) else place

@@ -358,48 +358,18 @@ async def test_removing_all_of_a_directory_that_never_was_is_harmless(far: FarDi
     assert await far.sweep() == []
 
 
-async def test_what_was_there_before_is_taken_over(far: FarDirectory, host: ShHost) -> None:
-    before: Tree = {
-        **ODD,
-        "app/run": File(b"#!/bin/sh\n", 0o755),
-        "app/out": Link("../../../elsewhere/x y"),
-        "app/in": Link("../-n"),
-        "setgid": Folder(0o2775),
-    }
-    plant(host.home / "elsewhere", {"x y": b"e"})
+async def test_what_was_there_before_stays_as_it_is(local: WorkingDirectory, stock: Stock, far: FarDirectory) -> None:
+    before: Tree = {**ODD, "app/run": File(b"#!/bin/sh\n", 0o755), "app/in": Link("../-n"), "setgid": Folder(0o2775)}
     found = seen(plant(Path(far.path), before))
-    assert await far.is_foreign()
+    unpack(local, "1", APP)
     await far.claim("me")
-    taken = await far.take_over()
-    assert taken is not None
-    copied = there(far, "pre-longshore")
-    outside = os.fsencode(host.home / "elsewhere/x y")
-    assert copied == {**found, "app/out": ("link", 0, outside)}
-    assert not await far.is_foreign()
-    assert await far.take_over() == taken
-    assert (Path(far.path) / "app/run").is_file()
-    await far.remove_release("pre-longshore")
-    assert await far.is_foreign()
-
-
-async def test_nothing_is_taken_over_where_nothing_was(far: FarDirectory) -> None:
-    assert await far.take_over() is None
-    assert not await far.is_foreign()
-
-
-async def test_a_copy_has_what_the_application_has_written(
-    local: WorkingDirectory, stock: Stock, far: FarDirectory
-) -> None:
-    unpack(local, "1", {**APP, "uploads/x": b"x"}, ["uploads"])
-    await far.ship(stock, "1", ["uploads"])
-    plant(Path(far.path) / "releases/1", {"cache": b"c"})
-    for _ in range(2):
-        await far.copy_release("1", "1+c1")
-    assert there(far, "1+c1") == there(far, "1")
-    releases = await far.versions()
-    assert releases["1+c1"].facts == releases["1"].facts
-    with pytest.raises(FilesError, match="no complete release"):
-        await far.copy_release("9", "9+c1")
+    await far.ship(stock, "1")
+    await far.set_current("1")
+    assert {name: each for name, each in seen(Path(far.path)).items() if name.split("/")[0] in found} == found
+    await far.set_current(None)
+    await far.remove_all()
+    await far.disclaim("me")
+    assert seen(Path(far.path)) == found
 
 
 @pytest.mark.parametrize(

@@ -136,8 +136,6 @@ async def test_every_word_may_be_lost_on_the_way_back(course: Course) -> None:
     words = {
         "claim": lambda far: far.claim("me"),
         "set_current": lambda far: far.set_current("1"),
-        "copy": lambda far: far.copy_release("1", "1+c1"),
-        "remove": lambda far: far.remove_release("1+c1"),
         "unset": lambda far: far.set_current(None),
         "sweep": lambda far: far.sweep(),
         "remove_all": lambda far: far.remove_all(),
@@ -254,27 +252,3 @@ async def test_files_belong_to_the_user_by_name(course: Course) -> None:
     for top in (place / "releases/2", place / "shared/other"):
         assert {each.owner() for each in (top, *top.rglob("*")) if not each.is_symlink()} == {"nobody"}
     course.check_done(far)
-
-
-async def test_what_cannot_be_copied_is_no_release(tmp_path: Path) -> None:
-    """Nor where what came after it could."""
-    host = ShHost(plant(tmp_path / "web1", {"shop/big": os.urandom(2_000_000), "shop/z": b"z"}))
-    far = FarDirectory(host, str(host.home / "shop"))
-    await far.claim("me")
-    before = seen(host.home)
-    far.host = ShHost(host.home, prefix=("prlimit", "--fsize=1000000"))
-    with pytest.raises(FilesError, match="cp was ended"):
-        await far.take_over()
-    assert seen(host.home) == before
-    far.host = host
-    assert await far.is_foreign()
-    assert await far.take_over() is not None
-
-
-async def test_what_vanishes_while_it_is_taken_over_is_left_out(tmp_path: Path) -> None:
-    host = ShHost(plant(tmp_path / "web1", {"shop/app": b"a", "shop/gone": b"g"}))
-    far = FarDirectory(host, str(host.home / "shop"))
-    await far.claim("me")
-    plant(host.home, {}).joinpath("shop/gone").unlink()
-    await far.take_over()
-    assert seen(Path(far.path) / "releases/pre-longshore") == {"app": ("file", 0o644, b"a")}
