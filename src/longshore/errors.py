@@ -209,3 +209,9 @@ FAILURES: dict[str, type[RolloutFailed]] = {
     cls.code: cls
     for cls in (RolloutFailed, DependencyUnhealthy, HealthCheckFailed, HookFailed, RollbackFailed, RolloutAborted)
 }
+
+
+def sentence(error: Exception) -> str:
+    """What it says, such that another sentence can follow."""
+    said = str(error) or type(error).__name__
+    return said if said.endswith((".", "!", "?")) else f"{said}."

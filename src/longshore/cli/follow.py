@@ -13,7 +13,7 @@ from longshore.cli.output import clock, paint, say, say_json, when
 from longshore.cli.session import Session, in_session
 
 if TYPE_CHECKING:
-    from longshore.client.results import Event, HookLine, LogLine
+    from longshore.client.results import Event, HookLine, LogLine, LogProblem
 
 #: events, lines and hook lines shown before what follows
 FEW = 10
@@ -94,7 +94,7 @@ def logs(
     """
     with session.client() as client, _until_interrupted():
         if follow:
-            for line in client.follow_logs(name, instance=instance, tail=tail, since=since):
+            for line in client.follow_logs(name, instance=instance, tail=tail, since=since, on_problem=_say_problem):
                 _say_line(line, session.json, times)
             return
         answer = client.logs(name, instance=instance, tail=tail, since=since)
@@ -104,7 +104,11 @@ def logs(
     for line in answer.lines:
         _say_line(line, False, times)
     for problem in answer.problems:
-        say(f"{problem.instance}: {problem.message}", err=True)
+        _say_problem(problem)
+
+
+def _say_problem(problem: LogProblem) -> None:
+    say(f"{problem.instance}: {problem.message}", err=True)
 
 
 def _say_line(line: LogLine, as_json: bool, times: bool) -> None:

@@ -36,7 +36,8 @@ def restart(session: Session, name: str, no_wait: bool, if_revision: int | None,
         say_outcome(rollout, name)
 
 
-@click.command()
+# -1 is a number here, which is out of range, and no option.
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("replicas", type=click.IntRange(1))
 @click.option("--no-wait", is_flag=True, help="Return as soon as it began.")

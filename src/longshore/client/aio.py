@@ -360,15 +360,24 @@ class AsyncLongshore(AsyncAccess):
         return await self._carrier.run(calls.get(r.Logs, path_of(name, "logs"), **asked))
 
     def follow_logs(
-        self, name: str, *, instance: str | None = None, tail: int | None = None, since: Since = None
+        self,
+        name: str,
+        *,
+        instance: str | None = None,
+        tail: int | None = None,
+        since: Since = None,
+        on_problem: Callable[[r.LogProblem], None] | None = None,
     ) -> AsyncIterator[r.LogLine]:
         """Those lines (the last 10 of each where nothing is said), then each new one, of instances that start meanwhile
         too, until the deployment, or the one instance, is gone.
 
         Goes on over lost connections and restarts of the manager: no line is missing then, and none is there twice but
         perhaps one that reads the same as the one before it.
+
+        on_problem  is told once of each instance whose output cannot be read, while it is tried again
         """
-        return self._iterate(following.follow_logs(name, instance, tail, since_of(since), self._patience))
+        flow = following.follow_logs(name, instance, tail, since_of(since), self._patience, on_problem)
+        return self._iterate(flow)
 
     def follow_events(self, name: str | None = None, *, after: int | None = None) -> AsyncIterator[r.Event]:
         """Events as they happen, of a deployment or of all, without an end (but that of the deployment). Goes on over

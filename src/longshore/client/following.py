@@ -13,7 +13,7 @@ from longshore.client.calls import at, loads, path_of
 from longshore.client.decode import decode
 from longshore.client.effects import ChannelClosed, Emit, Event, Flow, Open, Receive
 from longshore.client.errors import ConnectionLost, DeploymentNotFound, InternalError, ManagerUnreachable
-from longshore.client.results import Endpoints, HookLine, Instances, LogLine
+from longshore.client.results import Endpoints, HookLine, Instances, LogLine, LogProblem
 from longshore.client.results import Event as History
 from longshore.client.watching import Patience
 
@@ -33,10 +33,18 @@ Revised: TypeAlias = Endpoints | Instances
 Opening = Callable[[], tuple[str, Mapping[str, Any], Mapping[str, str]]]
 
 
-def follow_logs(name: str, instance: str | None, tail: int | None, since: str | None, patience_s: float) -> Flow[None]:
+def follow_logs(
+    name: str,
+    instance: str | None,
+    tail: int | None,
+    since: str | None,
+    patience_s: float,
+    on_problem: Callable[[LogProblem], None] | None = None,
+) -> Flow[None]:
     """Emits each LogLine, until the deployment, or the one instance, is gone and all was read.
 
-    After a lost connection no line is missing; lines that are the same word for word may be there twice.
+    After a lost connection no line is missing; lines that are the same word for word may be there twice. on_problem is
+    told of what cannot be read now.
     """
     seen, asked = Seen(), {"follow": "true", **({"instance": instance} if instance else {})}
     if tail is None and since is None:
@@ -49,6 +57,8 @@ def follow_logs(name: str, instance: str | None, tail: int | None, since: str | 
         return path_of(name, "logs"), params, {}
 
     def take(event: Event) -> list[LogLine]:
+        if event.kind == "problem" and on_problem is not None:
+            on_problem(decode(LogProblem, loads(event.data)))
         return seen.take(decode(LogLine, loads(event.data))) if event.kind == "message" else []
 
     yield from _follow(opening, take, patience_s)

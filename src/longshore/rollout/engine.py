@@ -19,7 +19,7 @@ from typing import Any
 
 from longshore.concurrency import beside
 from longshore.durations import format_duration
-from longshore.errors import LeaseLost, LongshoreError, RollbackFailed, RolloutAborted, RolloutFailed
+from longshore.errors import LeaseLost, LongshoreError, RollbackFailed, RolloutAborted, RolloutFailed, sentence
 from longshore.model import Failure, Rollout, RolloutKind, RolloutStatus, StepRecord, StepStatus
 from longshore.rollout.absence import Absence
 from longshore.rollout.commit import write_commit
@@ -208,7 +208,7 @@ class Engine:
             journal.fail(record, _told(error))
             journal.move(
                 RolloutStatus.stuck,
-                message=f"Undoing {record.name} failed: {_told(error)} Mend that, then deploy or roll back again: "
+                message=f"Undoing {record.name} failed: {sentence(error)} Mend that, then deploy or roll back again: "
                 "it first undoes the rest.",
             )
             return False

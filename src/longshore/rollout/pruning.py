@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from longshore.concurrency import to_its_end
-from longshore.errors import BackupNotFound, DeploymentInProgress, InternalError
+from longshore.errors import BackupNotFound, DeploymentInProgress, InternalError, sentence
 from longshore.files import FilesError
 from longshore.model import Deployment, Release, ReleaseState
 from longshore.rollout.status import get_deployment
@@ -59,7 +59,7 @@ async def prune_now(world: World, name: str, keep: int | None, terms: Terms) -> 
             removed = await prune(world, name, world.keep_releases if keep is None else keep)
         except FilesError as error:
             raise InternalError(
-                f"{name} is only pruned in part: {error} Mend that and prune it again.",
+                f"{name} is only pruned in part: {sentence(error)} Mend that and prune it again.",
                 deployment=name,
                 operation="prune",
             ) from error

@@ -16,7 +16,7 @@ from uuid_utils import uuid7
 
 from longshore.artifacts.base import Scan
 from longshore.drivers.base import DriverError
-from longshore.errors import InternalError, LongshoreError, NotFound, RolloutFailed
+from longshore.errors import InternalError, LongshoreError, NotFound, RolloutFailed, sentence
 from longshore.files import FilesError
 from longshore.model import Deployment, Release, Rollout, RolloutKind, RolloutStatus, Spec, StrategyName
 from longshore.rollout.control import Control
@@ -176,7 +176,9 @@ class Runner:
                 try:
                     await finish_removal(self._world, deployment)
                 except (FilesError, DriverError, RouterError) as error:
-                    message = f"{deployment.name} is only deleted in part: {error} Mend that and delete it again."
+                    message = (
+                        f"{deployment.name} is only deleted in part: {sentence(error)} Mend that and delete it again."
+                    )
                     raise InternalError(message, deployment=deployment.name, operation="delete") from error
 
         def over(task: asyncio.Task[None]) -> None:

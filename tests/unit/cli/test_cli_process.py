@@ -58,7 +58,7 @@ def test_a_command_of_the_client_does_not_import_the_server():
 @pytest.mark.parametrize(
     ("args", "status"),
     [(["--help"], 0), (["--version"], 0), (["list", "--url", "http://127.0.0.1:1"], 1), (["nonsense"], 2),
-     (["scale", "shop", "many"], 2), (["deploy", "--strategy", "hope"], 2)],
+     (["scale", "shop", "many"], 2), (["scale", "shop", "-1"], 2), (["deploy", "--strategy", "hope"], 2)],
 )  # fmt: skip
 def test_the_exit_status_is_0_done_1_failed_2_usage(args, status):
     assert subprocess.run([*COMMAND, *args], capture_output=True).returncode == status

@@ -56,6 +56,14 @@ def test_logs_are_followed_until_the_stream_says_that_it_is_over():
     assert opened(asked)[0].params == {"follow": "true", "tail": 10}
 
 
+def test_a_follower_is_told_of_what_cannot_be_read_now():
+    told = []
+    problem = Event('{"instance": "shop-1-0", "message": "host web1: lost; it is tried again"}', "problem")
+    _, _, emitted = play(logs(on_problem=told.append), OPENED, problem, line("a", 1), END)
+    assert [(each.instance, each.message) for each in told] == [("shop-1-0", "host web1: lost; it is tried again")]
+    assert texts(emitted) == ["a"]
+
+
 def test_a_follower_who_says_since_gets_all_of_it():
     _, asked, _ = play(logs(since="10m"), OPENED, END)
     assert opened(asked)[0].params == {"follow": "true", "since": "10m"}

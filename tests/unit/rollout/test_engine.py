@@ -231,7 +231,7 @@ async def test_an_undo_that_keeps_failing_stops_there_and_says_what_to_do(play: 
     ended = await play.run()
     assert ended.status is RolloutStatus.stuck
     assert play.script.did[3:] == undone("c")
-    assert ended.message.startswith("Undoing b failed: b cannot be undone Mend that, then deploy or roll back again")
+    assert ended.message.startswith("Undoing b failed: b cannot be undone. Mend that, then deploy or roll back again")
     assert ended.failure is not None
     assert ended.failure.message == "no"
     assert play.statuses()["undo b"] is StepStatus.failed
