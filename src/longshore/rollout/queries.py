@@ -116,14 +116,18 @@ class Queries:
         self, name: str, instance: str, *, tail: int | None, since: float | None, follow: bool
     ) -> AsyncGenerator[LogLine, None]:
         """Lines of an instance, as Driver.logs says; the instance may be gone."""
-        driver = self._world.driver_of(get_deployment(self._world, name).environment)
+        deployment = get_deployment(self._world, name)
         found = self._world.store.instance(instance)
-        output = (
-            self._world.fleet.output_of(found)
-            if found is not None
-            else Output(name, instance, self._world.instance_log(name, instance))
-        )
+        output = self._world.fleet.output_of(found) if found is not None else self._gone(deployment, instance)
+        driver = self._world.driver_of(deployment.environment)
         return driver.logs(output, tail=tail, since=since, follow=follow)
+
+    def _gone(self, deployment: Deployment, instance: str) -> Output:
+        """Of an instance that nothing is known of any more: its unit had the name that those of now have."""
+        name = deployment.name
+        release = next(iter(self._world.store.releases(name)), None)
+        service = (release.spec.service_name if release is not None else "") or name
+        return Output(name, instance, self._world.instance_log(name, instance), service=service)
 
     def hook_output(self, name: str, rollout_id: str) -> HookOutput:
         return HookOutput(self._world.logs / name, self.rollout(name, rollout_id))
