@@ -43,7 +43,7 @@ def _facts(error: ApiError) -> dict[str, str]:
         for issue in issues:
             field = str(issue.get("field") or "specification")
             shown[field] = "\n".join(filter(None, (shown.get(field), str(issue.get("message", "")))))
-    if error.cause and error.cause != error.message:
+    if error.cause and error.cause not in error.message:
         shown["cause"] = error.cause.rstrip()
     if "rolled_back" in details:
         shown["outcome"] = _outcome(details)
