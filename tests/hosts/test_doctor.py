@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from longshore.client import NotFound
 from longshore.client.results import Finding
 from support.far_site import ENVIRONMENT, FarSite, open_far_site
 from support.hosts import Host, HostSet, HostsMissing, open_hosts
+from support.listening import listening
 
 pytestmark = pytest.mark.slow
 
@@ -80,12 +80,8 @@ async def test_instances_that_cannot_be_reached_from_the_manager_fail(site: FarS
 @pytest.fixture
 def taken(host: Host) -> Iterator[None]:
     """The port that is tried first is in use there."""
-    command = host.command("systemd-socket-activate", "-l", "0.0.0.0:29999", "/bin/true")
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as listener:
-        assert listener.stderr is not None
-        assert "Listening" in listener.stderr.readline()
+    with listening(host.command, "0.0.0.0:29999"):
         yield
-        listener.terminate()
 
 
 @pytest.mark.usefixtures("taken")

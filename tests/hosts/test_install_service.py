@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 
 from support.documents import blocks_of
+from support.listening import listening
 from support.systemd_host import DATA, Host, HostsMissing, open_host, until
 
 pytestmark = pytest.mark.slow
@@ -188,18 +187,8 @@ def test_what_cannot_be_is_refused_and_changes_nothing(host: Host) -> None:
 
 
 def test_a_manager_that_does_not_start_is_told_with_its_last_words(host: Host) -> None:
-    # A group of its own: what enters the host's namespaces has the listener for a child, which would outlive it.
-    listener = subprocess.Popen(
-        host.command("systemd-socket-activate", "-l", "127.0.0.1:8300", "/bin/true"),
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    assert listener.stderr is not None
-    assert "Listening" in listener.stderr.readline()
-    try:
+    with listening(host.command, "127.0.0.1:8300"):
         error = refused(host)
         assert "Cannot listen on 127.0.0.1:8300" in error
         assert "install-service --remove" in error
-    finally:
-        os.killpg(listener.pid, signal.SIGTERM)
-        listener.communicate(timeout=30)
     until(lambda: host.show("longshore", "ActiveState") == "active", "it is started as soon as it can be")
