@@ -16,6 +16,7 @@ import pytest
 from longshore.demo.manager import Manager
 from support.kills import SHORT
 from support.manager import Site, bounded, open_site, until
+from support.signals import heard
 
 pytestmark = pytest.mark.slow
 
@@ -25,8 +26,9 @@ SLOW_DISK = Path(__file__).parents[1] / "support/slow_disk_manager.py"
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    async with open_site(tmp_path, replicas=1) as site:
-        yield site
+    with heard():
+        async with open_site(tmp_path, replicas=1) as site:
+            yield site
 
 
 async def ended(manager: Manager, *sent: signal.Signals) -> int:

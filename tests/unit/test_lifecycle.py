@@ -16,16 +16,15 @@ from longshore.drivers.exits import Exits
 from longshore.drivers.identity import read_stat
 from longshore.drivers.spawn import Program, spawn
 from longshore.lifecycle import SIGNALS, ending
+from support.signals import heard
 
 
 @pytest.fixture(autouse=True)
 def living_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What ends has its signals ignored for good, and a bound after which it leaves; the tests go on."""
     monkeypatch.setattr(lifecycle, "_leave", lambda status: None)
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with heard():
+        yield
 
 
 async def test_a_start_that_somebody_cancels_for_another_reason_is_cancelled() -> None:
