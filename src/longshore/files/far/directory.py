@@ -79,7 +79,11 @@ class FarDirectory:
         """Make `owner` its owner for good, as files.claim does; makes the layout."""
         if not owner.strip() or "\n" in owner:
             raise FilesError(f"the owner of a working directory is one line of text, not {owner!r}")
-        await self._prepare(await self.standing(), owner.strip())
+        standing = await self.standing()
+        if standing.holder == owner.strip() and standing.first is not None:
+            self._check(standing)
+        else:
+            await self._prepare(standing, owner.strip())
 
     async def disclaim(self, owner: str) -> None:
         """Give it up again; harmless where `owner` does not own it."""
