@@ -21,7 +21,7 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 # docs/benchmarks.md that says what is measured and why the target is what it is.
 BENCHMARKS = (
     *("deploy_overhead", "rollback_latency", "status_reads", "start_with_500", "zero_loss", "canary_analysis"),
-    "shipping",
+    *("shipping", "hosts"),
 )
 
 

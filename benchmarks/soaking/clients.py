@@ -1,7 +1,7 @@
 """The clients of the deployments, in a process of their own: what the soak itself does must not make them slow.
 
-    Clients   the soak's end: begin, ask what was lost, end
-    main()    the process: lines of JSON in (the first says whom to ask, then "look" or "end"), one line out for each
+Clients   the soak's end: begin, ask what was lost, end
+main()    the process: lines of JSON in (the first says whom to ask, then "look" or "end"), one line out for each
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from longshore.model import ReleaseState
 from longshore.rollout.request import Request
 from longshore.rollout.terms import Terms
 from support.engine import Killed, Lab, Machine, machine
+from support.second_kills import second_kills
 
 REPLICAS = 3
 TEST = Terms("test")
@@ -74,9 +75,7 @@ def test_killed_before_any_write_and_again_in_the_recovery_it_has_happened_or_it
             await act(lab)
             lab.close()
             assert lab.dead, f"write {first} was never reached"
-            again = 0
-            while True:
-                again += 1
+            for again in second_kills(first):
                 second = Lab(lab.machine.copy(tmp_path / "second.db"), kill_at=again)
                 recovered = await second.recover()
                 second.close()
