@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
-from longshore.client import ConnectionLost, ManagerUnreachable
+from longshore.client import ConnectionLost, InternalError, ManagerUnreachable
 from longshore.client.results import Rollout
 from soaking.roles import App
 from soaking.stand import Stand
@@ -20,12 +20,15 @@ PAUSE_S = 0.1
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """The call, again and again while no manager answers. For what may be asked for twice; raises what it ends in."""
+    """The call, again and again while no manager answers, or it says that it is stopping. For what may be asked for
+    twice; raises what it ends in."""
     deadline = time.monotonic() + BOUND_S
     while True:
         try:
             return await call()
-        except (ConnectionLost, ManagerUnreachable):
+        except (ConnectionLost, ManagerUnreachable, InternalError) as error:
+            if isinstance(error, InternalError) and not error.message.startswith("The manager is stopping"):
+                raise
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(PAUSE_S)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from longshore.drivers.mock import MockWorld
-from longshore.files.far import Shipped, Standing, Stock
+from longshore.files.far import FarRelease, Shipped, Standing, Stock
+from longshore.files.records import ReleaseFacts
 from longshore.hosts.base import HostUnreachable
 
 
@@ -82,10 +83,6 @@ class FakeFarDirectory:
         self.host.expect()
         return self.host.places.setdefault(self.path, Place())
 
-    async def claim(self, owner: str) -> None:
-        assert self._place.owner in (None, owner)
-        self._place.owner = owner
-
     async def holder(self) -> str | None:
         return self._place.owner
 
@@ -93,10 +90,25 @@ class FakeFarDirectory:
         if self._place.owner == owner:
             self._place.owner = None
 
-    async def check(self) -> Standing:
-        return Standing(holder=self._place.owner, free_bytes=10**12)
+    async def standing(self) -> Standing:
+        facts = FarRelease(ReleaseFacts("", 1), "", listed=True)
+        releases = dict.fromkeys(sorted(self._place.releases), facts)
+        return Standing(holder=self._place.owner, free_bytes=10**12, releases=releases)
 
-    async def ship(self, stock: Stock, version: str, *_: Any) -> Shipped:
+    async def check(self) -> Standing:
+        return await self.standing()
+
+    async def ship(
+        self,
+        stock: Stock,
+        version: str,
+        shared_paths: Sequence[str] = (),
+        user: str = "",
+        progress: object = None,
+        owner: str = "",
+    ) -> Shipped:
+        assert self._place.owner in (None, owner)
+        self._place.owner = owner
         assert stock.local.release(version) is not None, f"{version} is not here to be shipped"
         kept = version in self._place.releases
         self._place.releases.add(version)

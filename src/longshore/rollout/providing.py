@@ -15,8 +15,8 @@ async def provide(world: World, spec: Spec, host: str) -> None:
     if not world.is_far(spec.environment):
         return
     directory = far_directory(world, spec, host)
-    await directory.claim(world.claim_of(spec.name))
-    await directory.ship(Stock(world.files_of(spec)), spec.version, spec.shared_paths, world.user_of(spec) or "")
+    stock, user, owner = Stock(world.files_of(spec)), world.user_of(spec) or "", world.claim_of(spec.name)
+    await directory.ship(stock, spec.version, spec.shared_paths, user, owner=owner)
 
 
 async def catch_up(world: World, deployment: Deployment, host: str) -> bool:
@@ -41,9 +41,11 @@ async def catch_up(world: World, deployment: Deployment, host: str) -> bool:
 
 async def prune_there(world: World, name: str, directory: FarDirectory) -> tuple[str, ...]:
     """Remove from a host the releases that are not kept here, and what was left half made; what was removed."""
-    await directory.sweep()
+    standing = await directory.standing()
+    if standing.staging:
+        await directory.sweep()
     kept = {release.version for release in world.store.releases(name) if release.state is not ReleaseState.pruned}
-    gone = tuple(version for version in await directory.versions() if version not in kept)
+    gone = tuple(version for version in standing.releases if version not in kept)
     for version in gone:
         await directory.remove_release(version)
     return gone

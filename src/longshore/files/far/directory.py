@@ -79,11 +79,7 @@ class FarDirectory:
         """Make `owner` its owner for good, as files.claim does; makes the layout."""
         if not owner.strip() or "\n" in owner:
             raise FilesError(f"the owner of a working directory is one line of text, not {owner!r}")
-        standing = await self.standing()
-        if standing.holder == owner.strip() and standing.first is not None:
-            self._check(standing)
-        else:
-            await self._prepare(standing, owner.strip())
+        await self._prepare(await self.standing(), owner.strip())
 
     async def disclaim(self, owner: str) -> None:
         """Give it up again; harmless where `owner` does not own it."""
@@ -101,12 +97,14 @@ class FarDirectory:
         shared_paths: Sequence[str] = (),
         user: str = "",
         progress: Progress | None = None,
+        owner: str = "",
     ) -> Shipped:
         """Make `releases/VERSION` there what it is in the stock, complete and verified, or not at all.
 
         shared_paths   of the release; what `shared` lacks of them begins there as it does in the manager's own
         user           whose the files are to be, by name; "" leaves them to whom Longshore is there
         progress       called while it sends
+        owner          who claims the directory first, as claim() does; "" where that has been done
         One that stands already costs one short question. Raises what the class does; then nothing of it is there.
         """
         _check_version(version)
@@ -121,6 +119,8 @@ class FarDirectory:
             # Out of another release; out of it again but for what somebody has changed there; whole.
             for may_copy in (True, True, False):
                 standing = await self.standing(paths)
+                if standing.first is None or (owner and standing.holder != owner):
+                    await self._prepare(standing, owner)
                 release = standing.releases.get(version)
                 if release is not None and release.digest == manifest.digest:
                     return Shipped(meter.sent_bytes, manifest.size_bytes, base)
@@ -128,8 +128,6 @@ class FarDirectory:
                     # What a lost connection has left would be in the way of the disk's space.
                     await self.sweep()
                     standing = await self.standing(paths)
-                if standing.first is None:
-                    await self._prepare(standing)
                 base = await self._base(stock, version, standing) if may_copy else None
                 shipment = await stock.shipment(version, base, avoid)
                 found = await self._send(stock, version, shipment, base, paths, user, record, standing, meter)

@@ -91,9 +91,13 @@ class ShipRelease(Step):
         stock = Stock(world.files_of(spec))  # read once for all hosts
 
         async def ship(directory: FarDirectory) -> str:
-            await directory.claim(world.claim_of(context.name))
             shipped = await directory.ship(
-                stock, self.version, spec.shared_paths, world.user_of(spec) or "", lambda *_: context.advance()
+                stock,
+                self.version,
+                spec.shared_paths,
+                world.user_of(spec) or "",
+                lambda *_: context.advance(),
+                world.claim_of(context.name),
             )
             if not shipped.sent_bytes:
                 return "there already"
