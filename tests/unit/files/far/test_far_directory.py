@@ -358,6 +358,21 @@ async def test_removing_all_of_a_directory_that_never_was_is_harmless(far: FarDi
     assert await far.sweep() == []
 
 
+async def test_whoever_ships_claims_the_directory_first(
+    local: WorkingDirectory, stock: Stock, far: FarDirectory, host: ShHost
+) -> None:
+    unpack(local, "1", APP)
+    await far.ship(stock, "1", owner="shop of manager 1")
+    assert await far.holder() == "shop of manager 1"
+    before = host.scripts
+    await far.ship(stock, "1", owner="shop of manager 1")
+    assert host.scripts == before + 1
+    found = seen(Path(far.path))
+    with pytest.raises(FilesError, match="belongs to shop of manager 1"):
+        await far.ship(stock, "1", owner="shop of manager 2")
+    assert seen(Path(far.path)) == found
+
+
 async def test_what_was_there_before_stays_as_it_is(local: WorkingDirectory, stock: Stock, far: FarDirectory) -> None:
     before: Tree = {**ODD, "app/run": File(b"#!/bin/sh\n", 0o755), "app/in": Link("../-n"), "setgid": Folder(0o2775)}
     found = seen(plant(Path(far.path), before))
