@@ -203,17 +203,11 @@ async def test_a_full_disk_there_is_told_and_nothing_is_left(
         hosts[1].shell("umount /srv/small")
 
 
-async def test_what_was_there_before_is_taken_over_on_the_host_itself(
+async def test_what_was_there_before_stays_on_the_host_as_it_is(
     hosts: HostSet, far: FarDirectory, stock: Stock
 ) -> None:
     hosts[0].shell("mkdir -p /srv/shop/app && echo one > /srv/shop/app/run && ln -s ../../elsewhere /srv/shop/app/out")
-    assert await far.is_foreign()
-    await far.claim("me")
-    await far.take_over()
-    assert there(hosts[0], far, "pre-longshore") == {
-        "app": ("directory", 0o755, b""),
-        "app/run": ("file", 0o644, b"one\n"),
-        "app/out": ("link", 0, b"/srv/elsewhere"),
-    }
-    await far.ship(stock, "1", SHARED)
-    assert (await far.versions()).keys() == {"1", "pre-longshore"}
+    await far.ship(stock, "1", SHARED, owner="me")
+    await far.set_current("1")
+    assert (await far.versions()).keys() == {"1"}
+    assert hosts[0].shell("cat /srv/shop/app/run; readlink /srv/shop/app/out").split() == ["one", "../../elsewhere"]
