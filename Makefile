@@ -49,7 +49,7 @@ chaos: $(VENV)/.dev ## kills the manager at every write, as far as MINUTES (60) 
 	@$(BYTECODE)
 	@status=0; PYTHONPATH=tests $(BIN)/python -m chaos.sweep --minutes $(SWEEP_MINUTES) $(if $(FRESH),--fresh) $(SWEEP) \
 		|| status=$$?; [ "$$status" -ne 130 ] || exit 130; \
-		LONGSHORE_CHAOS_STRIDE=1 $(BIN)/pytest -q -n $(WORKERS) -o faulthandler_timeout=0 tests/chaos $(ARGS) || status=$$?; exit "$$status"
+		$(BIN)/pytest -q -n $(WORKERS) -o faulthandler_timeout=0 tests/chaos $(ARGS) || status=$$?; exit "$$status"
 
 soak: $(VENV)/.dev ## load, operations and kills at random for MINUTES (30), and what must hold all the while
 	@$(BYTECODE)

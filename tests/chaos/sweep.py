@@ -120,10 +120,10 @@ class Sweep:
             f"{result.ready_s:.2f} s, settled {result.settled_s:.2f} s, in all {result.whole_s:.2f} s; "
             f"{result.took_s:.1f} s, {course.left()} left"
         )
-        if result.missed:
+        if result.violation:
             evidence = self.options.file.parent / "evidence" / f"{case.group.strategy}-{case.group.act}-{case.write}"
             stand.keep_evidence(evidence)
-            self._say(f"  {result.missed}\n  its log and store: {evidence}", style="bold red")
+            self._say(f"  {result.violation}\n  its log and store: {evidence}", style="bold red")
         if result.broken:
             raise Unusable
 

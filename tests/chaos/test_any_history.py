@@ -14,7 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from support.history import History
 
 #: each is some 25 things that happen, and takes some 0.25 s
-HISTORIES = int(os.environ.get("LONGSHORE_HISTORIES", "60"))
+HISTORIES = int(os.environ.get("LONGSHORE_HISTORIES", "120"))
 
 
 @pytest.mark.slow

@@ -67,15 +67,8 @@ class Result:
     took_s: float = 0.0
     #: which promise was broken; "": none
     violation: str = ""
-    #: which bound in time it missed; "": none. Counts in the sweep; a test that runs beside others does not judge times
-    slow: str = ""
     #: the site can be used no more
     broken: bool = False
-
-    @property
-    def missed(self) -> str:
-        """What was not as promised, times included; "": nothing."""
-        return "; ".join(filter(None, (self.violation, self.slow)))
 
 
 @dataclass

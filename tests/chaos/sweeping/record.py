@@ -51,10 +51,10 @@ class Record:
     @property
     def violations(self) -> list[str]:
         told = [
-            f"{group}: {_told(result.case)}: {result.missed}"
+            f"{group}: {_told(result.case)}: {result.violation}"
             for group, course in self.courses.items()
             for result in course.results
-            if result.missed
+            if result.violation
         ]
         return told + [f"{fault.group}: {fault.text}" for fault in self.faults]
 

@@ -69,7 +69,7 @@ def row(courses: Iterable[Course], faults: Iterable[Group] = ()) -> Row:
         settled_worst_s=settled[-1] if settled else 0.0,
         settled_p50_s=percentile(settled, 50),
         whole_worst_s=max((result.whole_s for result in results), default=0.0),
-        violations=sum(1 for result in results if result.missed) + sum(1 for group in faults if group in groups),
+        violations=sum(1 for result in results if result.violation) + sum(1 for group in faults if group in groups),
     )
 
 
