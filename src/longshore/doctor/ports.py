@@ -60,6 +60,8 @@ async def _connected(address: str, port: int) -> str:
     try:
         async with asyncio.timeout(CONNECT_S):
             _, writer = await asyncio.open_connection(address, port)
+    except ConnectionResetError:
+        return ""  # It was there: the listener ends with its first connection, at times before we have heard of ours.
     except TimeoutError:
         return f"no answer within {CONNECT_S:g} s"
     except OSError as error:
