@@ -29,7 +29,7 @@ streams = ("text/event-stream",)
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return openapi(app_of(FakeService()))
+    return openapi("0.0.1")
 
 
 @pytest.fixture

@@ -62,14 +62,8 @@ def create_app(
         stopping=asyncio.Event(),
     )
     app = FastAPI(
-        title="Longshore",
-        version=version,
-        summary="Deployment manager: rolling, blue-green, canary and recreate rollouts of plain artifacts.",
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
+        openapi_url=None,  # it is made by openapi.py when it is asked for: here it would cost every start
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
         exception_handlers={
             LongshoreError: _problem,
@@ -85,17 +79,12 @@ def create_app(
             row.endpoint,
             methods=[row.method],
             name=row.name,
-            summary=row.summary,
-            tags=[row.tag],
-            status_code=row.success,
-            responses=dict(row.responses()),
             response_model=None,
-            openapi_extra=row.extra(),
             route_class_override=guarded(api, row),
         )
     app.add_api_websocket_route(PROGRESS_PATH, progress, name="progress")
     app.router.add_websocket_route("/{path:path}", nowhere, name="nowhere")
-    app.state.documents = Documents(app)
+    app.state.documents = Documents(version)
     return app
 
 

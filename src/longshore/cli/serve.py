@@ -10,6 +10,7 @@ import click
 
 from longshore.cli.output import paint, say
 from longshore.cli.session import Session
+from longshore.importing import quickly
 
 if TYPE_CHECKING:
     from longshore.settings import Settings
@@ -27,7 +28,8 @@ def serve(session: Session, config_file: Path | None, data_dir: Path | None, lis
     Ready when server.json stands in the data directory and /readyz answers 200. Every flag is a setting as well:
     LONGSHORE_LISTEN, or `listen` in FILE. `longshore config` shows what is in force.
     """
-    from longshore.settings import SettingsError, load
+    with quickly():
+        from longshore.settings import SettingsError, load
 
     overrides = {"data_dir": data_dir or session.data_dir, "listen": listen, "no_auth": no_auth or None}
     try:
@@ -44,9 +46,10 @@ def serve(session: Session, config_file: Path | None, data_dir: Path | None, lis
 
 
 def _run(settings: Settings) -> int:
-    from longshore.app import run
-    from longshore.errors import LeaseLost
-    from longshore.settings import SettingsError
+    with quickly():
+        from longshore.app import run
+        from longshore.errors import LeaseLost
+        from longshore.settings import SettingsError
 
     try:
         run(settings)
