@@ -14,6 +14,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class StoreUnavailable(InternalError):
     """The database cannot be written now. What was under way is gone on with as soon as it can."""
 
 
+@cache
 def migrations() -> list[tuple[int, str]]:
     """Numbered migrations, in order: (number, SQL)."""
     found = []
