@@ -71,8 +71,12 @@ class Sshd:
 
     async def idle(self) -> None:
         """Wait until no shell runs any more."""
+        await self.at_most(0)
+
+    async def at_most(self, count: int) -> None:
+        """Wait until no more than so many shells run."""
         async with asyncio.timeout(5):
-            while self.running:
+            while len(self.running) > count:
                 self.changed.clear()
                 await self.changed.wait()
 

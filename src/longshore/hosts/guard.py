@@ -1,4 +1,4 @@
-"""The guard: what every session on a host runs before its work, and what it answers.
+"""The guard: what runs before every script on a host, and what it answers.
 
     sh reads this program ─► lock ─► is a newer epoch, or a newer connection, known? ─► refused: nothing is done
                                  └─► are there sessions of older ones? they are ended ─► registered ─► the work
@@ -192,7 +192,7 @@ look() {{
     ''|*[!0-9]*) refuse failed "$state/$id.epoch holds no number: remove it if no other manager of $id runs" ;;
   esac
   [ "$known" -le "$epoch" ] || refuse newer "$known"
-  sessions=$run/$id.sessions kept='' dead=0 seen='' doomed='' older=''
+  sessions=$run/$id.sessions kept='' dead=0 seen='' here='' doomed='' older=''
   if [ -e "$sessions" ]; then
     {{
       read -r of_boot
@@ -210,6 +210,7 @@ look() {{
         fi
         if [ "$pid" = 0 ] || {{ start_of "$pid" && [ "$start" = "$began" ]; }}; then
           kept="$kept$e $l $g $pid $began $of$newline"
+          [ "$pid" != $$ ] || here=1
         else
           dead=$((dead + 1))
         fi
@@ -225,12 +226,13 @@ look() {{
       refuse failed "a session of the connection before does not end"
   fi
   start_of $$
-  own="$epoch $link $generation $$ $start $group"
-  [ -n "$seen" ] || own="$epoch $link $generation 0 0 0$newline$own"
+  own=''
+  [ -n "$seen" ] || own="$epoch $link $generation 0 0 0$newline"
+  [ -n "$here" ] || own="$own$epoch $link $generation $$ $start $group$newline"
   if [ -e "$sessions" ] && [ -z "$doomed" ] && [ "$dead" -lt 16 ]; then
-    printf '%s\n' "$own" >> "$sessions"
+    [ -z "$own" ] || printf '%s' "$own" >> "$sessions"
   else
-    printf '%s\n%s%s\n' "$boot" "$kept" "$own" > "$sessions.new" && mv -f "$sessions.new" "$sessions"
+    printf '%s\n%s%s' "$boot" "$kept" "$own" > "$sessions.new" && mv -f "$sessions.new" "$sessions"
   fi || refuse failed "$sessions cannot be written"
   passed=1
 }}

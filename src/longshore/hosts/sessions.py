@@ -42,6 +42,8 @@ class Reader(Protocol):
 
     async def readline(self) -> bytes: ...
 
+    def at_eof(self) -> bool: ...
+
 
 class Writer(Protocol):
     def write(self, data: bytes, /) -> None: ...
@@ -144,14 +146,7 @@ class HostWithSessions(ABC):
         check: bool = True,
         environment: Mapping[str, str] | None = None,
     ) -> Done:
-        async with self._begun(script, arguments, environment or {}) as session:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    done = await self._fed(session, input)
-            except TimeoutError:
-                raise HostUnreachable(
-                    self.name, f"{self.title}: a script did not end within {timeout_s:g} s and was ended"
-                ) from None
+        done = await self._done(script, arguments, environment or {}, input, timeout_s)
         if check:
             await self._judge(done)
         elif done.code in KILLED:
@@ -197,6 +192,23 @@ class HostWithSessions(ABC):
     def _pass(self, link: str, generation: int) -> Pass:
         return Pass(self._manager_id, self._epoch, self.scope, link, generation)
 
+    async def _done(
+        self, script: str, arguments: tuple[str, ...], environment: Mapping[str, str], input: Input, timeout_s: float
+    ) -> Done:
+        """Run a script in a session of its own."""
+        async with self._begun(script, arguments, environment) as session, self._within(timeout_s):
+            return await self._fed(session, input)
+
+    @asynccontextmanager
+    async def _within(self, seconds: float) -> AsyncGenerator[None]:
+        """The time that a script has."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            message = f"{self.title}: a script did not end within {seconds:g} s and was ended"
+            raise HostUnreachable(self.name, message) from None
+
     @asynccontextmanager
     async def _begun(
         self, script: str, arguments: tuple[str, ...], environment: Mapping[str, str], *, follows: bool = False
@@ -204,14 +216,18 @@ class HostWithSessions(ABC):
         """A session that has passed the guard; the script reads what is written to `stdin`."""
         self._fence()
         async with self._open(script, arguments, environment, follows=follows) as session:
-            try:
-                async with asyncio.timeout(GUARD_S):
-                    with self._telling():
-                        session.process = await self._passed(session)
-            except TimeoutError:
-                message = f"{self.title}: a shell there did not begin within {GUARD_S:g} s"
-                raise HostUnreachable(self.name, message, passing=True) from None
+            await self._begin(session)
             yield session
+
+    async def _begin(self, session: Session) -> None:
+        """The guard has let it pass."""
+        try:
+            async with asyncio.timeout(GUARD_S):
+                with self._telling():
+                    session.process = await self._passed(session)
+        except TimeoutError:
+            message = f"{self.title}: a shell there did not begin within {GUARD_S:g} s"
+            raise HostUnreachable(self.name, message, passing=True) from None
 
     async def _passed(self, session: Session) -> tuple[int, int]:
         while line := await session.stdout.readline():

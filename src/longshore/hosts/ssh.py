@@ -12,14 +12,15 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from longshore.fence import Fence, unfenced
-from longshore.hosts import facts, guard, refusals
-from longshore.hosts.base import Facts, HostUnreachable
+from longshore.hosts import facts, guard, refusals, standing
+from longshore.hosts.base import Done, Facts, HostUnreachable, Input
 from longshore.hosts.dialling import dial
 from longshore.hosts.guard import Scope
 from longshore.hosts.link import Link, Opened
 from longshore.hosts.refusals import Peer
 from longshore.hosts.sessions import END_S, HostWithSessions, Session
 from longshore.hosts.settings import HostSettings, SshSettings, parse_short
+from longshore.hosts.standing import Idle, Standing
 
 if TYPE_CHECKING:
     from asyncssh import SSHClientConnection, SSHClientProcess
@@ -52,6 +53,7 @@ class SshHost(HostWithSessions):
         self._address = settings.address if _is_ip(settings.address) else ""
         self._main = Link(self.name, self._dial, self._changed, stays=True)
         self._followers: list[Link] = []
+        self._idle = Idle()
         self._ending = asyncio.Semaphore(1)
 
     @property
@@ -69,6 +71,7 @@ class SshHost(HostWithSessions):
 
     async def close(self) -> None:
         await super().close()
+        self._idle.close()
         for link in (self._main, *self._followers):
             await link.close()
 
@@ -145,12 +148,44 @@ class SshHost(HostWithSessions):
                 if follows and not link.used:
                     await link.close()
 
+    async def _done(
+        self, script: str, arguments: tuple[str, ...], environment: Mapping[str, str], input: Input, timeout_s: float
+    ) -> Done:
+        if not isinstance(input, bytes) or len(input) > standing.INPUT_MOST:
+            return await super()._done(script, arguments, environment, input, timeout_s)
+        self._fence()
+        async with self._main.sessions:
+            while True:
+                opened = await self._main.open()
+                shown = self._pass(self._main.id, opened.generation)
+                program = guard.program(shown, script, arguments, environment)
+                shell = self._idle.take(opened.connection) or await self._standing(opened.connection, shown)
+                try:
+                    done = await self._done_by(shell, program, input, timeout_s)
+                except BaseException as error:
+                    await shell.session.end()
+                    ended_idle = shell.ran and shell.unheard and not opened.connection.is_closed()
+                    if ended_idle and isinstance(error, Exception):
+                        continue  # so it has not begun with this
+                    raise
+                self._idle.put(opened.connection, shell)
+                return done
+
+    async def _done_by(self, shell: Standing, program: bytes, input: bytes, timeout_s: float) -> Done:
+        with self._telling():
+            await shell.send(program, input)
+            await self._begin(shell.session)
+            async with self._within(timeout_s):
+                return await shell.rest()
+
+    async def _standing(self, connection: SSHClientConnection, shown: guard.Pass) -> Standing:
+        mark = standing.new_mark()
+        process = await self._shell(connection, standing.boot(mark))
+        return Standing(mark, _Channel(self, connection, process, shown), process.close)
+
     @asynccontextmanager
     async def _start(self, connection: SSHClientConnection, text: bytes, shown: guard.Pass) -> AsyncGenerator[Session]:
-        boot = f"exec /bin/sh -c '{guard.BOOT}'"
-        if self._sudo:
-            boot = f"exec sudo -n -- /bin/sh -c '{guard.BOOT}'"
-        process = await self._shell(connection, boot)
+        process = await self._shell(connection, guard.BOOT)
         session = _Channel(self, connection, process, shown)
         try:
             # A shell that has ended already is asked by its status, and by what it has said.
@@ -160,9 +195,10 @@ class SshHost(HostWithSessions):
         finally:
             await session.end()
 
-    async def _shell(self, connection: SSHClientConnection, command: str) -> SSHClientProcess[bytes]:
+    async def _shell(self, connection: SSHClientConnection, boot: str) -> SSHClientProcess[bytes]:
         import asyncssh
 
+        command = f"exec {'sudo -n -- ' if self._sudo else ''}/bin/sh -c '{boot}'"
         deadline, pause = time.monotonic() + OPEN_S, 0.01
         while True:
             try:
@@ -171,6 +207,7 @@ class SshHost(HostWithSessions):
             except asyncssh.ChannelOpenError as error:
                 if connection.is_closed():
                     raise refusals.lost(self._peer, error) from error
+                self._idle.close()
                 # sshd counts those that have ended until it gets round to forgetting them.
                 if time.monotonic() > deadline:
                     raise refusals.no_session(self._peer, error) from error
