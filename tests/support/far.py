@@ -21,6 +21,7 @@ class FakeHost:
     world: MockWorld
     labels: Mapping[str, str] = field(default_factory=dict)
     listen: str = "0.0.0.0"
+    lost_at: float | None = None
     #: path → what stands there
     places: dict[str, Place] = field(default_factory=dict)
     _watchers: list[Callable[[Any], None]] = field(default_factory=list)

@@ -39,6 +39,7 @@ class ShHost:
         self.name, self.home, self._prefix = name, home, prefix
         self.state = self.units = PurePosixPath(home)
         self.reachable = True
+        self.lost_at: float | None = None
         #: bytes of input that have arrived, and of everything that was sent: scripts and arguments, too
         self.input_bytes = self.sent_bytes = 0
         self.scripts = 0

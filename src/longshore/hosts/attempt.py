@@ -19,10 +19,15 @@ async def attempt(host: Host, work: Callable[[], Awaitable[T]], bound_s: float =
     """What `work` returns, which is begun again after a connection was lost in it.
 
     work      does the same however often it is done, and asks rather than guesses what is done already
-    bound_s   seconds, counted from the first loss, until it is no longer begun again
+    bound_s   seconds, counted from the loss, until it is no longer begun; that of a host which is lost already was then
     Raises HostUnreachable: the last one; at once where waiting does not help (a key that is refused).
     """
     deadline: float | None = None
+    if host.lost_at is not None:
+        deadline = host.lost_at + bound_s
+        gone_s = time.monotonic() - host.lost_at
+        message = f"host {host.name} has been out of reach for {gone_s:.0f} s"
+        await _back(host, deadline, HostUnreachable(host.name, message, passing=True))
     while True:
         try:
             return await work()
@@ -34,7 +39,7 @@ async def attempt(host: Host, work: Callable[[], Awaitable[T]], bound_s: float =
             # Told by a socket in between, before the connection itself is known to be lost.
             message = f"the connection to host {host.name} was lost: {error or type(error).__name__}"
             lost = HostUnreachable(host.name, message, passing=True)
-        deadline = deadline or time.monotonic() + bound_s
+        deadline = deadline or (host.lost_at or time.monotonic()) + bound_s
         await _back(host, deadline, lost)
 
 

@@ -131,6 +131,11 @@ class Host(Place, Protocol):
     def state(self) -> PurePosixPath:
         """Where records of ours go; likewise."""
 
+    @property
+    def lost_at(self) -> float | None:
+        """time.monotonic() when it was last found to be out of reach, after it had been there; None: it is there, or
+        never was."""
+
     def watch(self, changed: Callable[[Host], None]) -> Callable[[], None]:
         """Call `changed` whenever `reachable` becomes another. Returns what ends that."""
 

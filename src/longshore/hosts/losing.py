@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -18,7 +19,12 @@ ANSWER_S = 5.0
 
 async def expect_there(host: Host) -> None:
     """Ask it for an answer, now. Raises HostUnreachable where there is none within ANSWER_S."""
-    await host.run(":", timeout_s=ANSWER_S)
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            await host.run(":")
+    except TimeoutError:
+        message = f"Host {host.name} does not answer within {ANSWER_S:g} s."
+        raise HostUnreachable(host.name, message, passing=True) from None
 
 
 async def unless_lost(host: Host, work: Coroutine[Any, Any, T]) -> T:
@@ -49,8 +55,9 @@ async def _lost(host: Host) -> None:
             if host.reachable is not False:
                 await changed.wait()
                 continue
+            gone_s = time.monotonic() - host.lost_at if host.lost_at is not None else 0.0
             try:
-                async with asyncio.timeout(PATIENCE_S):
+                async with asyncio.timeout(PATIENCE_S - gone_s):
                     await changed.wait()
             except TimeoutError:
                 return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -85,6 +86,7 @@ class HostWithSessions(ABC):
         self.scope: Literal["system", "user"] = scope
         self._manager_id, self._epoch, self._fence = manager_id, epoch, fence
         self._reachable: bool | None = None
+        self._lost_at: float | None = None
         self._watchers: list[Callable[[Host], None]] = []
         self._bus: BridgedBus | None = None
         self._bus_lock = asyncio.Lock()
@@ -124,6 +126,10 @@ class HostWithSessions(ABC):
     @property
     def reachable(self) -> bool | None:
         return self._reachable
+
+    @property
+    def lost_at(self) -> float | None:
+        return self._lost_at
 
     @property
     def state(self) -> PurePosixPath:
@@ -185,6 +191,7 @@ class HostWithSessions(ABC):
     def _found(self, reachable: bool) -> None:
         """It is known whether the host answers."""
         if reachable is not self._reachable:
+            self._lost_at = time.monotonic() if self._reachable and not reachable else None
             self._reachable = reachable
             for changed in list(self._watchers):
                 changed(self)
