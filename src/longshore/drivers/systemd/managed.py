@@ -94,7 +94,6 @@ class Managed:
             version=facts.systemd,
             environment_file=host.state / "environment" / str(name),
         )
-        parts = [part.encode() for part in (made.template, made.drop_in, made.environment)]
         self.fence()
         try:
             await host.run(
@@ -102,8 +101,7 @@ class Managed:
                 *(str(host.state), str(host.units), str(name), name.service, self._header(launch.deployment)),
                 *(mark_of(self.manager_id, launch.launch_id), str(launch.directory), made.program, launch.user or ""),
                 *(wanted_by(host.scope), "systemctl --user" if host.scope == "user" else "systemctl"),
-                *(str(len(part)) for part in parts),
-                input=b"".join(parts),
+                *(made.template, made.drop_in, made.environment),
                 timeout_s=SCRIPT_S + (state.stop_timeout or 0),
             )
         except ScriptFailed as error:

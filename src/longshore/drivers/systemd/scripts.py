@@ -17,31 +17,29 @@ exec 9>> "$state/units.lock"
 flock -w 20 9 || refuse "$state/units.lock is held for longer than 20 s"
 """
 
-#: state units name service header mark directory program user target control, and on standard input template, drop-in
-#: and environment, of as many bytes as the last three say.
+#: state units name service header mark directory program user target control, and the texts of template, drop-in and
+#: environment. Its programs are few: on a small machine they are most of what starting an instance costs.
 INSTALL = (
     r"""
 state=$1 units=$2 name=$3 service=$4 header=$5 mark=$6 directory=$7 program=$8 user=$9
 shift 9
-target=$1 control=$2 template_size=$3 drop_in_size=$4 environment_size=$5
+target=$1 control=$2 template_text=$3 drop_in_text=$4 environment_text=$5
 """
     + _LOCKED
     + r"""
-take() {  # FILE SIZE: the next part of standard input
-  head -c "$2" > "$1"
-  [ "$(wc -c < "$1")" -eq "$2" ] || refuse "the files of $name did not arrive whole"
-}
 template=$units/$service@.service drop_ins=$units/$name.d
-work=$(mktemp -d "$state/install.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-umask 077
-take "$work/template" "$template_size"
-take "$work/drop-in" "$drop_in_size"
-take "$work/environment" "$environment_size"
-chmod 644 "$work/template" "$work/drop-in"
-umask 022
-
-for file in "$template" "$drop_ins/longshore.conf"; do
+drop_in=$drop_ins/longshore.conf environment=$state/environment/$name
+# put FILE TEXT MASK: replaced as a whole, unless it has that text already
+put() {
+  if [ -e "$1" ] && printf '%s' "$2" | cmp -s - "$1"; then return; fi
+  umask "$3"
+  new=${1%/*}/.longshore.new
+  # The shell itself says "I/O error" for a disk that is full.
+  printf '%s' "$2" 2> /dev/null > "$new" || printf '%s' "$2" | tee "$new" > /dev/null
+  mv -f "$new" "$1"
+  umask 022
+}
+for file in "$template" "$drop_in"; do
   [ -e "$file" ] || [ -L "$file" ] || continue
   first=''
   IFS= read -r first < "$file" || :
@@ -59,27 +57,18 @@ if [ -n "$program" ]; then
 fi
 [ -z "$user" ] || id "$user" > /dev/null 2>&1 || refuse "there is no user '$user': create it, or name another user"
 
-mkdir -p "$units" "$units/$target.wants" "$state/environment"
-marked="Environment=LONGSHORE_LAUNCH=$mark"
-if [ -e "$drop_ins/longshore.conf" ] && ! grep -qxF "$marked" "$drop_ins/longshore.conf"; then
+if [ -e "$drop_in" ] && ! grep -qxF "Environment=LONGSHORE_LAUNCH=$mark" "$drop_in"; then
   # What an earlier launch has left: nothing that runs, or that is about to, may be taken for this one.
   $control stop "$name" 9>&-
 fi
-if ! cmp -s "$work/template" "$template"; then
-  cp "$work/template" "$template.new"
-  mv -f "$template.new" "$template"
-fi
-if ! cmp -s "$work/environment" "$state/environment/$name"; then
-  mv -f "$work/environment" "$state/environment/$name"
-fi
-mkdir -p "$drop_ins"
-if ! cmp -s "$work/drop-in" "$drop_ins/longshore.conf"; then
-  cp "$work/drop-in" "$drop_ins/.longshore.new"
-  mv -f "$drop_ins/.longshore.new" "$drop_ins/longshore.conf"
-fi
+[ -d "$drop_ins" ] && [ -d "$units/$target.wants" ] && [ -d "$state/environment" ] ||
+  mkdir -p "$drop_ins" "$units/$target.wants" "$state/environment"
+put "$template" "$template_text" 022
+put "$environment" "$environment_text" 077
+put "$drop_in" "$drop_in_text" 022
 # What `systemctl enable` does.
 ln -sfn "$template" "$units/$target.wants/$name"
-sync "$template" "$drop_ins/longshore.conf" "$state/environment/$name" "$drop_ins" "$units/$target.wants" "$units"
+sync "$template" "$drop_in" "$environment" "$drop_ins" "$units/$target.wants" "$units"
 """
 )
 
@@ -93,8 +82,8 @@ drop_ins=$units/$name.d template=$units/$service@.service
 if [ -e "$drop_ins/longshore.conf" ]; then
   grep -qxF "Environment=LONGSHORE_LAUNCH=$mark" "$drop_ins/longshore.conf" || exit 0
 fi
-rm -f "$units/$target.wants/$name" "$state/environment/$name"
-rm -f "$drop_ins/longshore.conf" "$drop_ins/.longshore.new"
+rm -f "$units/$target.wants/$name" "$state/environment/$name" "$drop_ins/longshore.conf" "$drop_ins/.longshore.new" \
+  "$state/environment/.longshore.new" "$units/.longshore.new"
 # A drop-in of somebody else's stays.
 rmdir "$drop_ins" 2> /dev/null || :
 for other in "$units/$service@"*.service.d/longshore.conf; do

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 
 from longshore.drivers.systemd.manager import Batched
@@ -18,11 +19,13 @@ done
 :
 """
 
-#: ports in hexadecimal digits, divided by |: how many established connections each has
+#: ports in hexadecimal digits, divided by |: the one of each established connection
 _CONNECTIONS = r"""
-for table in /proc/net/tcp /proc/net/tcp6; do
-  [ ! -r "$table" ] || sed -n -E "s/^ *[0-9]+: [0-9A-F]+:($1) [0-9A-F]+:[0-9A-F]+ 01 .*/\1/p" "$table"
-done | sort | uniq -c
+set -- "$1" /proc/net/tcp
+[ ! -r /proc/net/tcp6 ] || set -- "$@" /proc/net/tcp6
+ports=$1
+shift
+sed -n -E "s/^ *[0-9]+: [0-9A-F]+:($ports) [0-9A-F]+:[0-9A-F]+ 01 .*/\1/p" "$@"
 """
 
 #: port in hexadecimal digits, pids: user id, pid and name of whoever else listens there
@@ -81,7 +84,7 @@ class Sockets:
         for port, futures in asked.items():
             for future in futures:
                 if not future.done():
-                    future.set_result(found.get(port, 0))
+                    future.set_result(found[port])
 
 
 def parse_ports(said: str) -> frozenset[int]:
@@ -95,9 +98,8 @@ def parse_ports(said: str) -> frozenset[int]:
     return frozenset(port for inode, port in found if inode in inodes)
 
 
-def parse_counts(said: str) -> dict[int, int]:
-    rows = (line.split() for line in said.splitlines())
-    return {int(port, 16): int(count) for count, port in rows}
+def parse_counts(said: str) -> Counter[int]:
+    return Counter(int(port, 16) for port in said.split())
 
 
 def parse_stranger(said: str) -> str:

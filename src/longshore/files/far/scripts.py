@@ -66,6 +66,8 @@ publish() {{
 LOOK = (
     _COMMON
     + r"""
+# line FILE: what we have written into one is a line. Read by the shell itself: a program each would be most of this.
+line() { line=''; IFS= read -r line < "$1" || :; }
 shift
 place=$wd
 while [ ! -e "$place" ] && [ ! -L "$place" ]; do place=${place%/*} place=${place:-/}; done
@@ -75,9 +77,10 @@ say place "$place" free "$(stat -f -c '%a %S' -- "$place")"
 [ -d "$wd" ] || exit 0
 enter
 if [ -L current ]; then say current "$(readlink -- current)"; elif [ -e current ]; then say current_taken yes; fi
-[ ! -f .longshore.lock ] || say holder "$(cat .longshore.lock)"
+[ ! -f .longshore.lock ] || { line .longshore.lock && say holder "$line"; }
 if [ -f .longshore/first.json ]; then
-  say first "$(cat .longshore/first.json)"
+  line .longshore/first.json
+  say first "$line"
 else
   find . -mindepth 1 -maxdepth 1 -printf 'name\0%P\0'
   if [ -L releases ] || { [ -e releases ] && [ ! -d releases ]; }; then say releases_taken yes; fi
@@ -87,7 +90,8 @@ fi
 for record in .longshore/releases/*.json; do
   [ -f "$record" ] || continue
   version=${record##*/} version=${version%.json}
-  say record "$version $(cat "$record")"
+  line "$record"
+  say record "$version $line"
   [ ! -f "${record%.json}.listing" ] || say listed "$version"
 done
 for path do
