@@ -12,7 +12,7 @@ from longshore.client import ApiError
 from longshore.client.results import Rollout
 from longshore.demo.load import Load
 from support.far_site import FarSite, open_far_site
-from support.hosts import Host, HostSet, HostsMissing, open_hosts
+from support.hosts import HostSet, HostsMissing, open_hosts
 from support.kills import LIGHT
 from support.manager import bounded, until
 
@@ -49,19 +49,19 @@ def failed_step(rollout: Rollout) -> str:
 async def eventually(condition: Callable[[], Awaitable[bool]], what: str, bound_s: float) -> None:
     async def looking() -> None:
         while not await condition():  # noqa: ASYNC110 - nothing tells but asking
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.01)
 
     await bounded(looking(), bound_s, what)
 
 
-async def until_step(site: FarSite, name: str) -> None:
-    """That step of the rollout in progress has begun."""
+async def until_step(site: FarSite, rollout: Rollout | None, name: str) -> None:
+    """That step of a rollout has begun."""
+    assert rollout is not None
 
     async def begun() -> bool:
-        last = await site.last_rollout()
-        assert last is not None
-        steps = (await site.client.rollout("shop", last.id)).steps
-        return last.is_over or any(step.name == name for step in steps)
+        seen = await site.client.rollout("shop", rollout.id)
+        assert any(step.name == name for step in seen.steps) or not seen.is_over, f"it ended without {name}: {seen}"
+        return any(step.name == name for step in seen.steps)
 
     await eventually(begun, f"{name} has begun", 120.0)
 
@@ -123,11 +123,11 @@ async def test_output_is_read_from_the_journals_of_all_hosts(site: FarSite, host
 
 async def test_a_power_cut_in_the_middle_is_undone_on_the_hosts_that_are_left(site: FarSite, hosts: HostSet) -> None:
     await site.deploy("1.0", "rolling")
-    began = asyncio.ensure_future(site.failed("2.0", "rolling", pre_deploy_hooks=["sleep 3"]))
-    await until_step(site, "pre_deploy_hooks")
+    began = await site.begin("2.0", "rolling", pre_deploy_hooks=["sleep 3"])
+    await until_step(site, began, "pre_deploy_hooks")
     hosts[2].crash()
     try:
-        over = await began
+        over = await site.until_over(150.0)
         assert over.status == "unwound", over
         await site.settled_on("1.0", hosts[0], hosts[1])
         assert set(await site.answering()) == {"1.0"}
@@ -140,13 +140,11 @@ async def test_a_power_cut_in_the_middle_is_undone_on_the_hosts_that_are_left(si
 
 async def test_a_power_cut_in_the_middle_is_done_without_where_a_host_may_fail(site: FarSite, hosts: HostSet) -> None:
     await site.deploy("1.0", "rolling")
-    began = asyncio.ensure_future(
-        site.client.deploy(site.spec("2.0", "rolling", max_failed_hosts=1, pre_deploy_hooks=["sleep 3"]), timeout=180)
-    )
-    await until_step(site, "pre_deploy_hooks")
+    began = await site.begin("2.0", "rolling", max_failed_hosts=1, pre_deploy_hooks=["sleep 3"])
+    await until_step(site, began, "pre_deploy_hooks")
     hosts[2].crash()
     try:
-        assert (await began).success
+        assert (await site.until_over(150.0)).status == "succeeded"
         await site.settled_on("2.0", hosts[0], hosts[1])
         await until_status(site, "degraded")
     finally:
@@ -192,25 +190,21 @@ STEPS = (
 )
 
 
-def cut_connections(host: Host) -> None:
+async def cut_connections(hosts: HostSet) -> None:
     """The sessions of ours that are open there end, by their units; whoever connects again is let in."""
-    for line in host.shell("loginctl list-sessions --no-legend", expect=None).splitlines():
-        host.ask("loginctl", "kill-session", line.split()[0], "--signal=KILL", expect=None)
+    kill = "systemctl kill --signal=KILL 'session-*.scope'"
+    await asyncio.gather(*(asyncio.to_thread(host.shell, kill) for host in hosts))
 
 
 async def test_connections_that_are_cut_at_each_step_change_nothing(site: FarSite, hosts: HostSet) -> None:
     await site.deploy("1.0", "rolling")
-    ran = "echo $DEPLOYMENT_ROLLOUT_ID $DEPLOYMENT_HOOK >> /var/tmp/hooks; sleep 1"
+    ran = "echo $DEPLOYMENT_ROLLOUT_ID $DEPLOYMENT_HOOK >> /var/tmp/hooks; sleep 0.5"
     for number, step in enumerate(STEPS, start=2):
-        began = asyncio.ensure_future(
-            site.client.deploy(
-                site.spec(f"{number}.0", "rolling", pre_deploy_hooks=[ran], post_deploy_hooks=[ran]), timeout=240
-            )
-        )
-        await until_step(site, step)
-        for host in hosts:
-            cut_connections(host)
-        assert (await began).success, step
+        began = await site.begin(f"{number}.0", "rolling", pre_deploy_hooks=[ran], post_deploy_hooks=[ran])
+        await until_step(site, began, step)
+        await cut_connections(hosts)
+        over = await site.until_over(120.0)
+        assert over.status == "succeeded", (step, over)
         await site.settled_on(f"{number}.0", *hosts)
     told = hosts[0].shell("cat /var/tmp/hooks; rm /var/tmp/hooks").splitlines()
     assert len(told) == len(set(told)) == 2 * len(STEPS), "a hook ran twice, or not at all"
@@ -220,8 +214,8 @@ async def test_a_manager_killed_in_a_rollout_on_hosts_leaves_one_release(site: F
     await site.deploy("1.0", "rolling")
     versions = []
     for number, step in enumerate(("ship_release", "start_instances", "drain", "switch_hosts", "retire"), start=2):
-        await site.begin(f"{number}.0", "rolling")
-        await until_step(site, step)
+        began = await site.begin(f"{number}.0", "rolling")
+        await until_step(site, began, step)
         await site.kill()
         await site.restart()
         over = await site.until_over(120.0)

@@ -5,6 +5,7 @@ The manager, its clients and Envoy run on this machine, in the network of the ho
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 from longshore.client.results import Rollout
 from support.hosts import Host, HostSet
 from support.kills import SHORT
-from support.manager import Site, _take_down, bounded, until
+from support.manager import Site, _take_down
 
 ENVIRONMENT = "production"
 #: what is left of the site's deployment on a host: files, units that systemd knows
@@ -75,7 +76,10 @@ class FarSite(Site):
         return [line.split()[0] for line in said.splitlines() if line.strip()]
 
     def current(self, host: Host) -> str:
-        return host.shell("readlink /srv/shop/current || true").strip().removeprefix("releases/")
+        try:
+            return str(host.path("/srv/shop/current").readlink()).removeprefix("releases/")
+        except OSError:
+            return ""
 
     def kept(self, host: Host) -> set[str]:
         return set(host.shell("ls /srv/shop/releases 2>/dev/null || true").split())
@@ -90,16 +94,24 @@ class FarSite(Site):
     async def settled_on(self, version: str, *hosts: Host, bound_s: float = 90.0) -> None:
         """Each of these hosts runs one instance of that version and nothing else, and `current` names it."""
 
-        async def settled() -> None:
-            def wrong() -> str:
-                for host in hosts:
-                    if len(self.running(host)) != 1 or self.current(host) != version:
-                        return f"{host.name} runs {self.running(host)}, current is {self.current(host)}"
-                return ""
+        def found(host: Host) -> tuple[list[str], str]:
+            return self.running(host), self.current(host)
 
-            await until(lambda: not wrong(), f"{version} alone is on all hosts: {wrong()}", bound_s)
-
-        await bounded(settled(), bound_s + 10, "it settles")
+        wrong = {}
+        try:
+            async with asyncio.timeout(bound_s):
+                while True:
+                    all_found = await asyncio.gather(*(asyncio.to_thread(found, host) for host in hosts))
+                    wrong = {
+                        host.name: (running, current)
+                        for host, (running, current) in zip(hosts, all_found, strict=True)
+                        if len(running) != 1 or current != version
+                    }
+                    if not wrong:
+                        break
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"{version} alone is not on all hosts after {bound_s:g} s: {wrong}") from None
         assert set(await self.answers(8)) == {version}
 
     async def failed(self, version: str, strategy: str, **fields: Any) -> Rollout:
