@@ -10,8 +10,10 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# One pytest worker for each processor the kernel shows; pytest-xdist's "auto" counts cores, which a small VM hides.
-WORKERS ?= logical
+# One pytest worker for each processor the kernel shows, and one more: many tests wait, for hosts to boot or for something
+# to time out. Who has nothing left takes tests from the others.
+WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
+PYTEST := $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 # Programs start from bytecode, as they do where pip installed them: of a manager's start a third is compiling without it.
 BYTECODE := $(BIN)/python -m compileall -q src
 # make soak goes on for MINUTES, half an hour where nobody says so; the sweep of make chaos for at most an hour.
@@ -30,11 +32,11 @@ demo: $(VENV)/.run ## a manager, an application, load, and every strategy under 
 
 test: $(VENV)/.dev ## all tests
 	@$(BYTECODE)
-	@$(BIN)/pytest -q -n $(WORKERS) $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 quick: $(VENV)/.dev ## the tests that take less than some ten seconds each
 	@$(BYTECODE)
-	@$(BIN)/pytest -q -n $(WORKERS) -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow" $(ARGS)
 
 check: $(VENV)/.dev ## linter and types, both strict
 	@$(BIN)/ruff check .
@@ -49,7 +51,7 @@ chaos: $(VENV)/.dev ## kills the manager at every write, as far as MINUTES (60) 
 	@$(BYTECODE)
 	@status=0; PYTHONPATH=tests $(BIN)/python -m chaos.sweep --minutes $(SWEEP_MINUTES) $(if $(FRESH),--fresh) $(SWEEP) \
 		|| status=$$?; [ "$$status" -ne 130 ] || exit 130; \
-		$(BIN)/pytest -q -n $(WORKERS) -o faulthandler_timeout=0 tests/chaos $(ARGS) || status=$$?; exit "$$status"
+		$(PYTEST) -o faulthandler_timeout=0 tests/chaos $(ARGS) || status=$$?; exit "$$status"
 
 soak: $(VENV)/.dev ## load, operations and kills at random for MINUTES (30), and what must hold all the while
 	@$(BYTECODE)

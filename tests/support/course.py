@@ -46,6 +46,7 @@ class Course(RuleBasedStateMachine):
             (artifact / "run").write_text(version)
             (artifact / "run").chmod(0o755)
         self.machine = machine((place or root) / "longshore.db")
+        self.machine.shared = True
         self.machine.world.scripts.update(SCRIPTS)
         self.watch = Watch(self.machine.world, self.machine.router)  # type: ignore[arg-type]
         self.machine.clock.passed = self.watch.look  # type: ignore[attr-defined]

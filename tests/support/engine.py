@@ -168,6 +168,8 @@ class Machine:
     data: Path
     #: none: everything is on this machine
     hosts: dict[str, FakeHost] = field(default_factory=dict)
+    #: whether others than the manager open its database
+    shared: bool = False
 
     def copy(self, data: Path) -> Machine:
         """An independent copy of all of it, store included."""
@@ -178,7 +180,7 @@ class Machine:
         # In one: the world's clock and the machine's must stay the same object. Five times as fast as copy.deepcopy().
         kept = (self.world, self.router, self.disk, self.clock, self.hosts)
         world, router, disk, clock, hosts = pickle.loads(pickle.dumps(kept))
-        return Machine(world, router, disk, clock, data, hosts)
+        return Machine(world, router, disk, clock, data, hosts, self.shared)
 
     def hosts_of(self, environment: str) -> Mapping[str, Place]:
         return self.hosts or just_here(environment)
@@ -204,6 +206,8 @@ class Lab:
         self.served: list[int] = []
         self.store = Store(machine.data, machine.clock, self._on_write)
         self.store.db.all("PRAGMA synchronous = OFF")
+        if not machine.shared:  # a lock less for each read
+            self.store.db.all("PRAGMA locking_mode = EXCLUSIVE")
         self.store.take_over()
         board = Board(machine.clock, self.store.touch)
         self.driver = Mortal(MockDriver(machine.world), self)
