@@ -2,7 +2,8 @@
 
 The hosts are those of tests/hosts/kit: full systemds in namespaces of this machine, reached by SSH. They share its
 processors, which ten machines do not: so it is also told what the manager's own processor time would leave of the ratio
-if they did. Needs root and what the kit needs; says so where it cannot run.
+if they did, and the application is one that starts in some milliseconds. Needs root and what the kit needs; says so
+where it cannot run.
 """
 
 from __future__ import annotations
@@ -25,6 +26,17 @@ from support.far_site import open_far_site  # type: ignore[import-not-found]
 from support.hosts import HostSet, open_hosts  # type: ignore[import-not-found]
 
 HOSTS, ROUNDS = 10, 3
+APPLICATION = """import _socket, os
+listener = _socket.socket()
+listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+listener.bind((os.environ["HOST"], int(os.environ["PORT"])))
+listener.listen(64)
+while True:
+    connection = _socket.socket(fileno=listener._accept()[0])
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\\r\\ncontent-length: 0\\r\\nconnection: close\\r\\n\\r\\n")
+    connection.close()
+"""
 #: times one host's: a deploy that changes nothing, and a rolling one with serial 25 %
 NO_CHANGE_X, ROLLING_X = 3.0, 6.0
 
@@ -63,12 +75,18 @@ async def deploys(directory: Path, hosts: HostSet) -> dict[str, float]:
     at_once: dict[str, Any] = {"rolling": {"max_surge": "100%"}}
     found: dict[str, list[float]] = {"same": [], "rolling": [], "processor": []}
     async with open_far_site(directory, hosts) as site:
-        await site.deploy("1.0", "rolling")
+
+        async def deploy(version: str, **fields: Any) -> None:
+            (site.artifact(version) / "small.py").write_text(APPLICATION)
+            command = ["/usr/bin/python3", "-I", "-S", "small.py"]
+            await site.client.deploy(site.spec(version, "rolling", command=command, **fields), timeout=300)
+
+        await deploy("1.0")
         manager = psutil.Process(site.manager.pid)
         for number in range(2, 2 + ROUNDS):
             for what, fields in (("rolling", serial), ("same", at_once)):
                 used, began = sum(manager.cpu_times()[:2]), time.monotonic()
-                await site.client.deploy(site.spec(f"{number}.0", "rolling", **fields), timeout=300)
+                await deploy(f"{number}.0", **fields)
                 found[what].append(time.monotonic() - began)
                 if what == "same":
                     found["processor"].append(sum(manager.cpu_times()[:2]) - used)

@@ -157,6 +157,7 @@ def test_what_was_accepted_ends_in_one_rollout_or_one_cancellation(name: str, tm
 async def prepared(data: Path, artifacts: Path) -> Machine:
     """A machine on which 1.0 serves, after itself, so that it can be rolled back."""
     start = machine(data)
+    start.shared = True  # the dead manager's connection is still there when the next one opens its own
     lab = Lab(start)
     await lab.deploy(artifacts / "1.0", "1.0", strategy="rolling", replicas=REPLICAS)
     lab.close()

@@ -85,11 +85,14 @@ def parse_answer(line: bytes) -> Answer | None:
     return Answer(word, detail)
 
 
-def program(shown: Pass, script: str, arguments: tuple[str, ...], environment: Mapping[str, str]) -> bytes:
+def program(
+    shown: Pass, script: str, arguments: tuple[str, ...], environment: Mapping[str, str], *, stays: bool = False
+) -> bytes:
     """What is written to the standard input of a session: guard, environment, arguments and script, and before that
-    how many bytes it is. Raises ValueError for what no shell can take."""
+    how many bytes it is. stays: the shell may have run one before. Raises ValueError for what no shell can take."""
     lines = [
         f"id={shown.manager_id} epoch={shown.epoch:d} link={shown.link} generation={shown.generation:d}",
+        f"stays={'1' if stays else ''}",
         *_PLACES[shown.scope],
         _GUARD,
     ]
@@ -236,11 +239,24 @@ look() {{
   fi || refuse failed "$sessions cannot be written"
   passed=1
 }}
+registered() {{
+  # By a script before, in this shell: whoever comes to be newer ends it before anything else, so it needs no lock.
+  start_of $$
+  read -r known < "$state/$id.epoch" && [ "$known" = "$epoch" ] || return 1
+  {{
+    read -r boot
+    while read -r e l g pid began of; do
+      [ "$pid" != $$ ] || {{ [ "$e $l $g $began" = "$epoch $link $generation $start" ] && return 0; }}
+    done
+  }} < "$run/$id.sessions"
+  return 1
+}}
 for place in "$state" "$run"; do
   [ -d "$place" ] || why=$(mkdir -p -m 700 "$place" 2>&1) || refuse failed "$why"
 done
 passed=''
-{{
+[ -z "$stays" ] || ! registered 2>/dev/null || passed=1
+[ -n "$passed" ] || {{
   flock -w {PATIENCE_S} 9 || refuse failed "$state/$id.lock is held for longer than {PATIENCE_S} s"
   look
 }} 9>> "$state/$id.lock"

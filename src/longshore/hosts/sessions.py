@@ -277,15 +277,15 @@ class HostWithSessions(ABC):
         async for block in blocks:
             if stdin.is_closing():  # the script has ended; uvloop's pipes take it ill to be written to then
                 return
-            try:
-                with self._telling():
+            with self._telling():
+                try:
                     stdin.write(block)
                     await stdin.drain()
-            except (BrokenPipeError, ConnectionResetError):
-                return
+                except (BrokenPipeError, ConnectionResetError):
+                    return
         if stdin.is_closing():
             return
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError), self._telling():
+        with self._telling(), contextlib.suppress(BrokenPipeError, ConnectionResetError):
             stdin.write_eof()
 
     async def _read(self, session: Session) -> Done:

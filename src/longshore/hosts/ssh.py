@@ -158,7 +158,7 @@ class SshHost(HostWithSessions):
             while True:
                 opened = await self._main.open()
                 shown = self._pass(self._main.id, opened.generation)
-                program = guard.program(shown, script, arguments, environment)
+                program = guard.program(shown, script, arguments, environment, stays=True)
                 shell = self._idle.take(opened.connection) or await self._standing(opened.connection, shown)
                 try:
                     done = await self._done_by(shell, program, input, timeout_s)
@@ -173,7 +173,8 @@ class SshHost(HostWithSessions):
 
     async def _done_by(self, shell: Standing, program: bytes, input: bytes, timeout_s: float) -> Done:
         with self._telling():
-            await shell.send(program, input)
+            with contextlib.suppress(BrokenPipeError):  # likewise
+                await shell.send(program, input)
             await self._begin(shell.session)
             async with self._within(timeout_s):
                 return await shell.rest()
@@ -189,7 +190,7 @@ class SshHost(HostWithSessions):
         session = _Channel(self, connection, process, shown)
         try:
             # A shell that has ended already is asked by its status, and by what it has said.
-            with contextlib.suppress(BrokenPipeError), self._telling():
+            with self._telling(), contextlib.suppress(BrokenPipeError):
                 process.stdin.write(text)
             yield session
         finally:
@@ -224,8 +225,6 @@ class SshHost(HostWithSessions):
         try:
             yield
         except asyncssh.ChannelOpenError:
-            raise
-        except (BrokenPipeError, ConnectionResetError):
             raise
         except (asyncssh.Error, OSError) as error:
             raise refusals.lost(self._peer, error) from error

@@ -29,6 +29,7 @@ from longshore.rollout.plan import Context, Plan, Step, StepWarning
 from longshore.rollout.steps.release import Commit
 from longshore.rollout.tending import keep_serving
 from longshore.rollout.world import World
+from longshore.store.sqlite import StoreUnavailable
 
 log = logging.getLogger("longshore.engine")
 
@@ -201,8 +202,8 @@ class Engine:
         record = journal.begin(position, step, undo=True)
         try:
             message = await self._patiently(step, journal, record)
-        except LeaseLost:
-            raise
+        except (LeaseLost, StoreUnavailable):
+            raise  # nobody is needed: it is taken up again once it can be written down
         except Exception as error:
             log.error("undo of %s failed", record.name, exc_info=error)
             journal.fail(record, _told(error))

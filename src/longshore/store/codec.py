@@ -75,6 +75,12 @@ def decode_routing(text: str | None) -> Routing | None:
     return None if text is None else _ROUTING.validate_json(text)
 
 
+def forget() -> None:
+    """Keep nothing that was decoded: it may be of what is deleted, and have its secrets."""
+    decode_spec.cache_clear()
+    decode_routing.cache_clear()
+
+
 def encode_failure(failure: Failure | None) -> str | None:
     return None if failure is None else _FAILURE.dump_json(failure).decode()
 

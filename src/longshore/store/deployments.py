@@ -81,3 +81,4 @@ class Deployments(Base):
             self.db.write("DELETE FROM locks WHERE scope = 'deployment' AND name = :name", {"name": name})
             self.db.write("DELETE FROM deployments WHERE name = :name", {"name": name})
             self.db.after_commit(lambda: self.forget_name(name))
+            self.db.after_commit(codec.forget)

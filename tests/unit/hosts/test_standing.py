@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from longshore.errors import LeaseLost
 from longshore.hosts import standing
 from longshore.hosts.base import HostUnreachable, ScriptFailed
 from longshore.hosts.ssh import SshHost
@@ -141,6 +142,30 @@ async def test_the_guard_writes_down_a_shell_once_whatever_it_runs(host: SshHost
     (records,) = (sshd.directory / "run/longshore-host").glob("*.sessions")
     shell = (await said(host, "echo $$")).decode().strip()
     assert [line.split()[3] for line in records.read_text().splitlines()[1:]].count(shell) == 1
+
+
+async def test_a_shell_that_another_manager_has_not_ended_yet_is_refused_all_the_same(
+    host: SshHost, sshd: Sshd
+) -> None:
+    await host.run(":")
+    (known,) = (sshd.home / ".local/state/longshore-host").glob("*.epoch")
+    known.write_text("2\n")
+    with pytest.raises(LeaseLost):
+        await host.run("touch done")
+    assert not (sshd.home / "done").exists()
+
+
+async def test_one_that_runs_when_another_manager_takes_over_is_ended(host: SshHost, sshd: Sshd) -> None:
+    await host.run(":")
+    running = asyncio.create_task(host.run("echo $$ > began; sleep 60"))
+    newer = SshHost(sshd.settings(), sshd.ssh(), "user", MANAGER, 2)
+    try:
+        await host.run("while [ ! -s began ]; do sleep 0.01; done")
+        await newer.connect()
+        with pytest.raises(LeaseLost):
+            await running
+    finally:
+        await newer.close()
 
 
 async def test_an_idle_shell_is_closed_after_a_while(

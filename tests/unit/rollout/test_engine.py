@@ -23,6 +23,7 @@ from longshore.rollout.control import Control
 from longshore.rollout.engine import UNDO_PAUSES_S, Engine, describe
 from longshore.rollout.plan import Context, Plan, Step, StepWarning
 from longshore.rollout.steps.release import Commit
+from longshore.store.sqlite import StoreUnavailable
 from support.makers import make_deployment, make_release, make_rollout, make_spec
 from support.shop import Shop, until
 
@@ -36,6 +37,8 @@ class Script:
     fails: dict[str, BaseException] = field(default_factory=dict)
     #: step → how often its undo fails
     undo_fails: dict[str, int] = field(default_factory=dict)
+    #: what such an undo raises; None: RolloutFailed
+    undo_error: Exception | None = None
     #: steps whose run waits for ever
     hangs: set[str] = field(default_factory=set)
     #: called when a step begins
@@ -65,7 +68,7 @@ class Acted(Step):
     async def undo(self, context: Context) -> str:
         if self.script.undo_fails.get(self.name, 0) > 0:
             self.script.undo_fails[self.name] -= 1
-            raise RolloutFailed(f"{self.name} cannot be undone")
+            raise self.script.undo_error or RolloutFailed(f"{self.name} cannot be undone")
         self.script.did.append(f"undo {self.name}")
         return ""
 
@@ -235,6 +238,21 @@ async def test_an_undo_that_keeps_failing_stops_there_and_says_what_to_do(play: 
     assert ended.failure is not None
     assert ended.failure.message == "no"
     assert play.statuses()["undo b"] is StepStatus.failed
+
+
+async def test_an_undo_that_the_store_did_not_let_be_written_down_needs_nobody_and_is_gone_on_with(play: Play) -> None:
+    play.script.fails["c"] = RolloutFailed("no")
+    play.script.undo_fails["b"] = 99
+    play.script.undo_error = StoreUnavailable("The database cannot be written: its disk is full.")
+    with pytest.raises(StoreUnavailable):
+        await play.run()
+    left = play.shop.lab.store.rollout(play.rollout.id)
+    assert left is not None
+    assert left.status is RolloutStatus.unwinding
+    play.script.undo_fails.clear()
+    ended = await play.engine.unwind(left, play.plan)
+    assert ended.status is RolloutStatus.unwound
+    assert play.script.did[3:] == undone("c", "b", "a")
 
 
 async def test_a_stuck_rollout_is_undone_from_where_it_stopped(play: Play) -> None:

@@ -176,21 +176,28 @@ class SystemdDriver:
 
     async def connections(self, handle: Handle, port: int) -> int | None:
         try:
-            return await self._of(handle).sockets.connections(port)
+            site = self._of(handle)
+            return await attempt(site.host, lambda: site.sockets.connections(port))
         except DriverError:
             return None
 
     async def ports(self, handle: Handle) -> frozenset[int]:
+        async def ask(site: Site) -> frozenset[int]:
+            return await site.sockets.ports(await site.systemd.processes(handle["unit"]))
+
         try:
             site = self._of(handle)
-            return await site.sockets.ports(await site.systemd.processes(handle["unit"]))
+            return await attempt(site.host, lambda: ask(site))
         except DriverError:
             return frozenset()
 
     async def stranger(self, handle: Handle, port: int) -> str:
+        async def ask(site: Site) -> str:
+            return await site.sockets.stranger(port, await site.systemd.processes(handle["unit"]))
+
         try:
             site = self._of(handle)
-            return await site.sockets.stranger(port, await site.systemd.processes(handle["unit"]))
+            return await attempt(site.host, lambda: ask(site))
         except DriverError:
             return ""
 
