@@ -13,6 +13,9 @@ lost may have left a script running there, which the next one must not run besid
 the generations before it, and one of those that arrives late (TCP delivers also what was sent before a cable was cut)
 is refused.
 
+A shell that stays (standing.py) is asked for the epoch before each script, and registered with the first one: whoever
+comes to be newer ends what is registered before anything else, so the later ones need no lock.
+
 Everything goes to `sh` on its standard input: an argument list is for everybody to see. POSIX sh, coreutils, grep and
 flock of util-linux is all it needs; it takes some 5 ms.
 """

@@ -173,7 +173,7 @@ class SshHost(HostWithSessions):
 
     async def _done_by(self, shell: Standing, program: bytes, input: bytes, timeout_s: float) -> Done:
         with self._telling():
-            with contextlib.suppress(BrokenPipeError):  # likewise
+            with contextlib.suppress(BrokenPipeError):  # it has ended: that is seen by what it says
                 await shell.send(program, input)
             await self._begin(shell.session)
             async with self._within(timeout_s):
