@@ -30,7 +30,7 @@ def encode_spec(spec: Spec) -> str:
     return _SPEC.dump_json(spec).decode()
 
 
-@lru_cache(maxsize=1024)  # a status, a sweep, a step: each looks at the same few again
+@lru_cache(maxsize=128)  # a status, a sweep, a step: each looks at the same few again
 def decode_spec(text: str) -> Spec:
     """A value that this version does not know (another strategy, say) is its default, and the log says so: one
     deployment must not keep the manager from the others. Raises ValueError where what is left is no spec."""
@@ -70,7 +70,7 @@ def encode_routing(routing: Routing | None) -> str | None:
     return None if routing is None else _ROUTING.dump_json(routing).decode()
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def decode_routing(text: str | None) -> Routing | None:
     return None if text is None else _ROUTING.validate_json(text)
 
