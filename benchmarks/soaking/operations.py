@@ -26,9 +26,6 @@ from soaking.steering import abort, pause_and_resume, promote
 
 #: seconds between two operations on the same deployment
 PAUSE_S = (4.0, 14.0)
-#: seconds after an instance that was killed has been started again, with which that fault counts as over, in which its
-#: deployment may still be degraded: until it is ready, and was probed
-READY_AGAIN_S = 5.0
 
 Operation = Callable[[Stand, App], Awaitable[str]]
 
@@ -70,8 +67,7 @@ def _failed(stand: Stand, app: App, name: str, since: float, error: ApiError) ->
     if stand.disturbed(app, since):
         return f"{error.code}, by a fault"
     if "DEPENDENCY_FAILED" in (error.code, error.cause.partition(":")[0]) and any(
-        stand.app(need).worked_on(since) or stand.disturbed(stand.app(need), since - READY_AGAIN_S)
-        for need in app.role.needs
+        stand.app(need).worked_on(since) or stand.disturbed(stand.app(need), since) for need in app.role.needs
     ):
         return "dependency was being worked on"
     stand.violated(f"{name} of {app.name} failed without a fault: {error.code}: {error}: {error.cause}")

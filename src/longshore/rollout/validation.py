@@ -220,7 +220,7 @@ async def _disk(world: World, spec: Spec, size_bytes: int, findings: Findings, a
         findings.refuse(
             at,
             f"the release takes {size_bytes:,} bytes, but only {free:,} are free where {spec.working_directory!r} is: "
-            "make room, or choose another working_directory",
+            "free space there, or choose another working_directory",
         )
     elif free - size_bytes < NEARLY_FULL:
         findings.warn("working_directory", f"the disk is nearly full: {free - size_bytes:,} bytes would be left")
