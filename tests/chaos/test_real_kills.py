@@ -19,7 +19,7 @@ from longshore.rollout.strategies import STRATEGIES
 from support.envoy import needs_envoy
 from support.kills import seeded
 
-pytestmark = [needs_envoy, pytest.mark.slow]
+pytestmark = [needs_envoy, pytest.mark.slow, pytest.mark.alone]
 
 #: kills of each act with each strategy; 3 x 4 acts x 4 strategies are 48
 KILLS = 3

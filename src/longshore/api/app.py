@@ -16,9 +16,9 @@ from longshore.access.locks import Locks
 from longshore.access.tokens import Tokens
 from longshore.api.auth import authenticate
 from longshore.api.context import Api, api_of
+from longshore.api.documents import Documents
 from longshore.api.guard import address_of, guarded
 from longshore.api.metrics import Metrics
-from longshore.api.openapi import Documents
 from longshore.api.problems import respond
 from longshore.api.progress import nowhere, progress
 from longshore.api.ratelimit import Limiter
@@ -73,15 +73,7 @@ def create_app(
         },
     )
     app.state.api, app.state.stopping = api, api.stopping
-    for row in ROUTES:
-        app.router.add_api_route(
-            row.path,
-            row.endpoint,
-            methods=[row.method],
-            name=row.name,
-            response_model=None,
-            route_class_override=guarded(api, row),
-        )
+    app.router.routes.extend(guarded(api, row) for row in ROUTES)
     app.add_api_websocket_route(PROGRESS_PATH, progress, name="progress")
     app.router.add_websocket_route("/{path:path}", nowhere, name="nowhere")
     app.state.documents = Documents(version)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from longshore.api import schemas
-from longshore.api.routes import BODY_NAMES, PROGRESS_PATH, ROUTES
-from longshore.api.wire import dumps
+from longshore.api.routes import BODY_NAMES, PROGRESS_PATH, ROUTES, Row
 from longshore.api.wire_request import BODIES, NAME_PATTERN
 
 #: schema name → example of the whole body
@@ -41,26 +39,13 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "ScaleRequest": {"replicas": 5},
 }
 
+_DESCRIPTIONS = {201: "The new version serves.", 202: "The rollout has begun (`Prefer: respond-async`)."}
+
 _BEARER = {
     "type": "http",
     "scheme": "bearer",
     "description": "The token in admin.token of the data directory. Not needed where the manager runs with --no-auth.",
 }
-
-
-class Documents:
-    """Both documents as bytes, made at the first request for them."""
-
-    def __init__(self, version: str) -> None:
-        self._version = version
-
-    @cached_property
-    def openapi(self) -> bytes:
-        return dumps(openapi(self._version))
-
-    @cached_property
-    def asyncapi(self) -> bytes:
-        return dumps(asyncapi(self._version))
 
 
 def openapi(version: str) -> dict[str, Any]:
@@ -95,11 +80,63 @@ def _described(version: str) -> FastAPI:
             summary=row.summary,
             tags=[row.tag],
             status_code=row.success,
-            responses=dict(row.responses()),
+            responses=dict(_responses(row)),
             response_model=None,
-            openapi_extra=row.extra(),
+            openapi_extra=_extra(row),
         )
     return app
+
+
+def _responses(row: Row) -> dict[int | str, dict[str, Any]]:
+    """As FastAPI wants them. `default` says that every error is an envelope (and keeps its own 422 out)."""
+    documented: dict[int | str, dict[str, Any]] = {}
+    for status, model in row.answers.items():
+        description = _DESCRIPTIONS.get(status, "Done.")
+        documented[status] = {"description": description}
+        if model is not None:
+            documented[status]["model"] = getattr(schemas, model)
+        else:
+            kind = "object" if row.media == "application/json" else "string"
+            documented[status]["content"] = {row.media: {"schema": {"type": kind}}}
+    for status, when in sorted({**_usual_errors(row), **row.errors}.items()):
+        if status not in documented:
+            documented[status] = {"description": when, "model": schemas.Error}
+    return {**documented, "default": {"description": "Any other error.", "model": schemas.Error}}
+
+
+def _usual_errors(row: Row) -> dict[int, str]:
+    usual: dict[int, str] = {}
+    if not row.open_to_all:
+        usual[401] = "UNAUTHORIZED: a bearer token is needed"
+    if "{name}" in row.path:
+        usual[404] = "DEPLOYMENT_NOT_FOUND"
+    if not row.open_to_all:
+        usual[403] = "FORBIDDEN: the role, or the environments, of the token do not allow it"
+    if any(name == "Longshore-Override" for name, _, _ in row.headers):
+        usual[423] = "DEPLOYMENT_LOCKED or DEPLOYMENTS_FROZEN"
+    if any(name == "If-Match" for name, _, _ in row.headers):
+        usual[412] = "PRECONDITION_FAILED: the deployment is at another revision"
+    if row.limited is not None:
+        usual[429] = "RATE_LIMITED; Retry-After says when to try again"
+    return usual
+
+
+def _extra(row: Row) -> dict[str, Any]:
+    """What FastAPI cannot see of an endpoint that reads its own body and headers."""
+    extra: dict[str, Any] = {}
+    if row.name in BODIES:
+        schema = {"$ref": f"#/components/schemas/{BODY_NAMES[row.name]}"}
+        required = bool(BODIES[row.name].require)
+        extra["requestBody"] = {"required": required, "content": {"application/json": {"schema": schema}}}
+    if row.headers:
+        extra["parameters"] = [
+            {"name": name, "in": "header", "required": False, "description": about,
+             "schema": {"type": "string", "pattern": f"^{pattern}$"}}
+            for name, about, pattern in row.headers
+        ]  # fmt: skip
+    if row.open_to_all:
+        extra["security"] = []
+    return extra
 
 
 def asyncapi(version: str) -> dict[str, Any]:

@@ -6,9 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
-from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.routing import compile_path
 
@@ -25,11 +23,10 @@ from longshore.api import (
     metrics,
     releases,
     rollouts,
-    schemas,
     webhooks,
 )
 from longshore.api.terms import REVISION
-from longshore.api.wire_request import BODIES, RESERVED_NAMES
+from longshore.api.wire_request import RESERVED_NAMES
 from longshore.model import Role
 
 _ROOT = "/api/v1/deployments"
@@ -64,8 +61,8 @@ class Row:
     #: deploy (counted for each deployment), status or list (for each caller), None: never limited
     limited: str | None
     summary: str
-    #: status of success → its body; None: `media` says what it is
-    answers: Mapping[int, type[BaseModel] | None]
+    #: status of success → its model in schemas.py; None: `media` says what it is
+    answers: Mapping[int, str | None]
     #: status → when
     errors: Mapping[int, str] = field(default_factory=dict)
     tag: str = "deployments"
@@ -98,57 +95,6 @@ class Row:
     def pattern(self) -> re.Pattern[str]:
         return compile_path(self.path)[0]
 
-    def responses(self) -> dict[int | str, dict[str, Any]]:
-        """As FastAPI wants them. `default` says that every error is an envelope (and keeps its own 422 out)."""
-        documented: dict[int | str, dict[str, Any]] = {}
-        for status, model in self.answers.items():
-            description = _DESCRIPTIONS.get(status, "Done.")
-            documented[status] = {"description": description}
-            if model is not None:
-                documented[status]["model"] = model
-            else:
-                kind = "object" if self.media == "application/json" else "string"
-                documented[status]["content"] = {self.media: {"schema": {"type": kind}}}
-        for status, when in sorted({**self._usual_errors(), **self.errors}.items()):
-            if status not in documented:
-                documented[status] = {"description": when, "model": schemas.Error}
-        return {**documented, "default": {"description": "Any other error.", "model": schemas.Error}}
-
-    def _usual_errors(self) -> dict[int, str]:
-        usual: dict[int, str] = {}
-        if not self.open_to_all:
-            usual[401] = "UNAUTHORIZED: a bearer token is needed"
-        if "{name}" in self.path:
-            usual[404] = "DEPLOYMENT_NOT_FOUND"
-        if not self.open_to_all:
-            usual[403] = "FORBIDDEN: the role, or the environments, of the token do not allow it"
-        if any(name == "Longshore-Override" for name, _, _ in self.headers):
-            usual[423] = "DEPLOYMENT_LOCKED or DEPLOYMENTS_FROZEN"
-        if any(name == "If-Match" for name, _, _ in self.headers):
-            usual[412] = "PRECONDITION_FAILED: the deployment is at another revision"
-        if self.limited is not None:
-            usual[429] = "RATE_LIMITED; Retry-After says when to try again"
-        return usual
-
-    def extra(self) -> dict[str, Any]:
-        """What FastAPI cannot see of an endpoint that reads its own body and headers."""
-        extra: dict[str, Any] = {}
-        if self.name in BODIES:
-            schema = {"$ref": f"#/components/schemas/{BODY_NAMES[self.name]}"}
-            required = bool(BODIES[self.name].require)
-            extra["requestBody"] = {"required": required, "content": {"application/json": {"schema": schema}}}
-        if self.headers:
-            extra["parameters"] = [
-                {"name": name, "in": "header", "required": False, "description": about,
-                 "schema": {"type": "string", "pattern": f"^{pattern}$"}}
-                for name, about, pattern in self.headers
-            ]  # fmt: skip
-        if self.open_to_all:
-            extra["security"] = []
-        return extra
-
-
-_DESCRIPTIONS = {201: "The new version serves.", 202: "The rollout has begun (`Prefer: respond-async`)."}
 
 #: name of the schema of each route's body
 BODY_NAMES = {
@@ -193,102 +139,102 @@ _STEER = {400: f"{_SPEC}: the rollout is past what was asked for, or the body is
 # first), models in schemas.py, a heading `METHOD path` in docs/api.md. tests/contracts/test_routes.py then covers it.
 # A body needs a Group in wire_request.BODIES and a name in BODY_NAMES.
 ROUTES: tuple[Row, ...] = (
-    Row("GET", _ONE, deployments.status, "status", "Get deployment status", {200: schemas.Status}),
+    Row("GET", _ONE, deployments.status, "status", "Get deployment status", {200: "Status"}),
     Row("POST", _ROOT, deployments.deploy, "deploy", "Deploy an application",
-        {201: schemas.DeployResult, 202: schemas.Rollout},
+        {201: "DeployResult", 202: "Rollout"},
         {400: f"{_SPEC}, ARTIFACT_NOT_FOUND or DEPENDENCY_FAILED", 409: "DEPLOYMENT_IN_PROGRESS",
          500: "DEPLOYMENT_FAILED, HEALTH_CHECK_FAILED, HOOK_FAILED, DEPENDENCY_FAILED or DEPLOYMENT_ABORTED"},
         headers=(*_ASYNC, _ABSENT)),
     Row("PATCH", _ONE, changes.change, None, "Change a deployment without a new artifact",
-        {200: schemas.DeployResult, 202: schemas.Rollout}, _CHANGE, headers=_ASYNC),
-    Row("GET", _ROOT, deployments.list_deployments, "list", "List deployments", {200: schemas.Deployments},
+        {200: "DeployResult", 202: "Rollout"}, _CHANGE, headers=_ASYNC),
+    Row("GET", _ROOT, deployments.list_deployments, "list", "List deployments", {200: "Deployments"},
         {400: f"{_SPEC}: a query parameter is not valid"}),
     Row("POST", f"{_ROOT}/validate", deployments.validate, None, "Validate a deployment",
-        {200: schemas.Validation, 400: schemas.Validation}),
-    Row("POST", f"{_ROOT}/plan", deployments.plan, None, "Show what a deploy would do", {200: schemas.Preview},
+        {200: "Validation", 400: "Validation"}),
+    Row("POST", f"{_ROOT}/plan", deployments.plan, None, "Show what a deploy would do", {200: "Preview"},
         {400: f"{_SPEC}, ARTIFACT_NOT_FOUND or DEPENDENCY_FAILED"}),
     Row("POST", f"{_ONE}/rollback", deployments.rollback, None, "Roll back to a kept release",
-        {200: schemas.RollbackResult, 202: schemas.Rollout},
+        {200: "RollbackResult", 202: "Rollout"},
         {400: f"BACKUP_NOT_FOUND, or {_SPEC}: malformed body", 500: "ROLLBACK_FAILED"}, headers=_ASYNC),
     Row("POST", f"{_ONE}/restart", changes.restart, None, "Restart all instances, rolling",
-        {200: schemas.DeployResult, 202: schemas.Rollout}, _CHANGE, headers=_ASYNC),
+        {200: "DeployResult", 202: "Rollout"}, _CHANGE, headers=_ASYNC),
     Row("POST", f"{_ONE}/scale", changes.scale, None, "Change the number of instances",
-        {200: schemas.DeployResult, 202: schemas.Rollout}, _CHANGE, headers=_ASYNC),
+        {200: "DeployResult", 202: "Rollout"}, _CHANGE, headers=_ASYNC),
     Row("POST", f"{_ONE}/stop", changes.stop, None, "Stop all instances",
-        {200: schemas.DeployResult, 202: schemas.Rollout}, _CHANGE, headers=_ASYNC),
+        {200: "DeployResult", 202: "Rollout"}, _CHANGE, headers=_ASYNC),
     Row("POST", f"{_ONE}/start", changes.start, None, "Start what was stopped",
-        {200: schemas.DeployResult, 202: schemas.Rollout}, _CHANGE, headers=_ASYNC),
-    Row("GET", f"{_ONE}/health", deployments.health, "status", "Check health now", {200: schemas.Health}),
+        {200: "DeployResult", 202: "Rollout"}, _CHANGE, headers=_ASYNC),
+    Row("GET", f"{_ONE}/health", deployments.health, "status", "Check health now", {200: "Health"}),
     Row("GET", f"{_ONE}/endpoints", endpoints.endpoints, None, "List where requests are to go",
-        {200: schemas.Endpoints}, {400: f"{_SPEC}: a query parameter is not valid"}),
+        {200: "Endpoints"}, {400: f"{_SPEC}: a query parameter is not valid"}),
     Row("GET", f"{_ONE}/instances", endpoints.instances, None, "List what runs",
-        {200: schemas.Instances}, {400: f"{_SPEC}: a query parameter is not valid"}),
-    Row("DELETE", _ONE, deployments.delete, None, "Delete a deployment", {200: schemas.Message},
+        {200: "Instances"}, {400: f"{_SPEC}: a query parameter is not valid"}),
+    Row("DELETE", _ONE, deployments.delete, None, "Delete a deployment", {200: "Message"},
         {400: f"{_SPEC}: a query parameter is not valid", 409: "DEPLOYMENT_IN_PROGRESS"},
         headers=(*_GUARDED, _OVERRIDE)),
-    Row("GET", f"{_ONE}/rollouts", rollouts.list_rollouts, None, "List rollouts", {200: schemas.Rollouts},
+    Row("GET", f"{_ONE}/rollouts", rollouts.list_rollouts, None, "List rollouts", {200: "Rollouts"},
         {400: f"{_SPEC}: a query parameter is not valid"}, tag="rollouts"),
-    Row("GET", _ROLLOUT, rollouts.rollout, None, "Get a rollout", {200: schemas.Rollout}, tag="rollouts"),
-    Row("GET", f"{_ROLLOUT}/hooks", hooks.hooks, None, "Read or follow the output of hooks", {200: schemas.Hooks},
+    Row("GET", _ROLLOUT, rollouts.rollout, None, "Get a rollout", {200: "Rollout"}, tag="rollouts"),
+    Row("GET", f"{_ROLLOUT}/hooks", hooks.hooks, None, "Read or follow the output of hooks", {200: "Hooks"},
         {400: f"{_SPEC}: a query parameter is not valid"}, tag="rollouts"),
-    Row("POST", f"{_ROLLOUT}/abort", rollouts.abort, None, "Abort a rollout", {200: schemas.Rollout}, _STEER,
+    Row("POST", f"{_ROLLOUT}/abort", rollouts.abort, None, "Abort a rollout", {200: "Rollout"}, _STEER,
         tag="rollouts", headers=_GUARDED),
-    Row("POST", f"{_ROLLOUT}/approve", rollouts.approve, None, "Approve a rollout", {200: schemas.Rollout},
+    Row("POST", f"{_ROLLOUT}/approve", rollouts.approve, None, "Approve a rollout", {200: "Rollout"},
         {**_STEER, 403: "FORBIDDEN: who asked for it cannot approve it"}, tag="rollouts", headers=_GUARDED),
-    Row("POST", f"{_ROLLOUT}/pause", rollouts.pause, None, "Pause a rollout", {200: schemas.Rollout}, _STEER,
+    Row("POST", f"{_ROLLOUT}/pause", rollouts.pause, None, "Pause a rollout", {200: "Rollout"}, _STEER,
         tag="rollouts", headers=_GUARDED),
-    Row("POST", f"{_ROLLOUT}/resume", rollouts.resume, None, "Resume a rollout", {200: schemas.Rollout}, _STEER,
+    Row("POST", f"{_ROLLOUT}/resume", rollouts.resume, None, "Resume a rollout", {200: "Rollout"}, _STEER,
         tag="rollouts", headers=_GUARDED),
-    Row("POST", f"{_ROLLOUT}/promote", rollouts.promote, None, "Promote a rollout", {200: schemas.Rollout}, _STEER,
+    Row("POST", f"{_ROLLOUT}/promote", rollouts.promote, None, "Promote a rollout", {200: "Rollout"}, _STEER,
         tag="rollouts", headers=_GUARDED),
-    Row("GET", f"{_ONE}/releases", releases.releases, None, "List releases", {200: schemas.Releases}, tag="releases"),
-    Row("POST", f"{_RELEASE}/pin", releases.pin, None, "Keep a release for good", {200: schemas.Release}, _KEPT,
+    Row("GET", f"{_ONE}/releases", releases.releases, None, "List releases", {200: "Releases"}, tag="releases"),
+    Row("POST", f"{_RELEASE}/pin", releases.pin, None, "Keep a release for good", {200: "Release"}, _KEPT,
         tag="releases", headers=_GUARDED),
-    Row("POST", f"{_RELEASE}/unpin", releases.unpin, None, "Let a release be pruned", {200: schemas.Release}, _KEPT,
+    Row("POST", f"{_RELEASE}/unpin", releases.unpin, None, "Let a release be pruned", {200: "Release"}, _KEPT,
         tag="releases", headers=_GUARDED),
-    Row("POST", f"{_ONE}/prune", releases.prune, None, "Remove old releases now", {200: schemas.Pruned},
+    Row("POST", f"{_ONE}/prune", releases.prune, None, "Remove old releases now", {200: "Pruned"},
         {400: f"{_SPEC}: malformed body", 409: "DEPLOYMENT_IN_PROGRESS"}, tag="releases",
         headers=(*_GUARDED, _OVERRIDE)),
-    Row("GET", f"{_ONE}/events", events.list_events, None, "List events", {200: schemas.Events},
+    Row("GET", f"{_ONE}/events", events.list_events, None, "List events", {200: "Events"},
         {400: f"{_SPEC}: a query parameter is not valid"}, tag="events and logs", headers=(_AFTER,)),
-    Row("GET", f"{_ONE}/logs", logs.logs, None, "Read or follow the output of instances", {200: schemas.Logs},
+    Row("GET", f"{_ONE}/logs", logs.logs, None, "Read or follow the output of instances", {200: "Logs"},
         {400: f"{_SPEC}: a query parameter is not valid"}, tag="events and logs"),
     Row("GET", "/api/v1/events", events.stream_events, None, "Follow the events of all deployments", {200: None},
         {400: f"{_SPEC}: a query parameter is not valid", 404: "DEPLOYMENT_NOT_FOUND"}, tag="events and logs",
         media="text/event-stream", headers=(_AFTER,)),
-    Row("GET", f"{_ONE}/lock", access.get_lock, None, "Get the lock of a deployment", {200: schemas.Lock},
+    Row("GET", f"{_ONE}/lock", access.get_lock, None, "Get the lock of a deployment", {200: "Lock"},
         {404: "NOT_FOUND: it is not locked"}, tag="access"),
-    Row("PUT", f"{_ONE}/lock", access.lock, None, "Lock a deployment", {200: schemas.Lock}, _HELD, tag="access",
+    Row("PUT", f"{_ONE}/lock", access.lock, None, "Lock a deployment", {200: "Lock"}, _HELD, tag="access",
         headers=_GUARDED),
-    Row("DELETE", f"{_ONE}/lock", access.unlock, None, "Unlock a deployment", {200: schemas.Lock}, _HELD, tag="access",
+    Row("DELETE", f"{_ONE}/lock", access.unlock, None, "Unlock a deployment", {200: "Lock"}, _HELD, tag="access",
         headers=_GUARDED),
     Row("GET", _ENVIRONMENT_LOCK, access.get_environment_lock, None, "Get the lock of an environment",
-        {200: schemas.Lock}, {404: "NOT_FOUND: it is not locked"}, tag="access"),
-    Row("PUT", _ENVIRONMENT_LOCK, access.lock_environment, None, "Lock an environment", {200: schemas.Lock}, _HELD,
+        {200: "Lock"}, {404: "NOT_FOUND: it is not locked"}, tag="access"),
+    Row("PUT", _ENVIRONMENT_LOCK, access.lock_environment, None, "Lock an environment", {200: "Lock"}, _HELD,
         tag="access"),
-    Row("DELETE", _ENVIRONMENT_LOCK, access.unlock_environment, None, "Unlock an environment", {200: schemas.Lock},
+    Row("DELETE", _ENVIRONMENT_LOCK, access.unlock_environment, None, "Unlock an environment", {200: "Lock"},
         _HELD, tag="access"),
     Row("GET", _DOCTOR, environments.diagnosis, "status", "Look what the hosts of an environment lack",
-        {200: schemas.Diagnosis}, {404: "NOT_FOUND: there is no such environment"}, tag="manager"),
-    Row("GET", "/api/v1/locks", access.list_locks, None, "List locks", {200: schemas.Locks}, tag="access"),
-    Row("POST", "/api/v1/tokens", access.create_token, None, "Make a token", {201: schemas.NewToken},
+        {200: "Diagnosis"}, {404: "NOT_FOUND: there is no such environment"}, tag="manager"),
+    Row("GET", "/api/v1/locks", access.list_locks, None, "List locks", {200: "Locks"}, tag="access"),
+    Row("POST", "/api/v1/tokens", access.create_token, None, "Make a token", {201: "NewToken"},
         {400: f"{_SPEC}: malformed body, or the name was used"}, tag="access", role=Role.admin),
-    Row("GET", "/api/v1/tokens", access.list_tokens, None, "List tokens", {200: schemas.Tokens}, tag="access",
+    Row("GET", "/api/v1/tokens", access.list_tokens, None, "List tokens", {200: "Tokens"}, tag="access",
         role=Role.admin),
-    Row("DELETE", "/api/v1/tokens/{token}", access.revoke_token, None, "Revoke a token", {200: schemas.Token},
+    Row("DELETE", "/api/v1/tokens/{token}", access.revoke_token, None, "Revoke a token", {200: "Token"},
         {404: "NOT_FOUND"}, tag="access", role=Role.admin),
-    Row("GET", _WEBHOOKS, webhooks.list_webhooks, None, "List webhooks", {200: schemas.Webhooks}, tag="webhooks"),
+    Row("GET", _WEBHOOKS, webhooks.list_webhooks, None, "List webhooks", {200: "Webhooks"}, tag="webhooks"),
     Row("GET", f"{_WEBHOOK}/deliveries", webhooks.list_deliveries, None, "List deliveries of a webhook",
-        {200: schemas.Deliveries}, {**_NO_WEBHOOK, 400: f"{_SPEC}: a query parameter is not valid"}, tag="webhooks"),
+        {200: "Deliveries"}, {**_NO_WEBHOOK, 400: f"{_SPEC}: a query parameter is not valid"}, tag="webhooks"),
     Row("GET", f"{_WEBHOOK}/deliveries/{{delivery}}", webhooks.get_delivery, None, "Get a delivery",
-        {200: schemas.Delivery}, {404: "NOT_FOUND"}, tag="webhooks"),
+        {200: "Delivery"}, {404: "NOT_FOUND"}, tag="webhooks"),
     Row("POST", f"{_WEBHOOK}/deliveries/{{delivery}}/redeliver", webhooks.redeliver, None, "Send a delivery again",
-        {200: schemas.Delivery}, _NO_WEBHOOK, tag="webhooks", role=Role.admin),
-    Row("POST", f"{_WEBHOOK}/test", webhooks.test_webhook, None, "Send a test to a webhook", {200: schemas.Delivery},
+        {200: "Delivery"}, _NO_WEBHOOK, tag="webhooks", role=Role.admin),
+    Row("POST", f"{_WEBHOOK}/test", webhooks.test_webhook, None, "Send a test to a webhook", {200: "Delivery"},
         _NO_WEBHOOK, tag="webhooks", role=Role.admin),
-    Row("GET", "/healthz", meta.healthz, None, "Whether the process answers", {200: schemas.Alive}, tag="manager",
+    Row("GET", "/healthz", meta.healthz, None, "Whether the process answers", {200: "Alive"}, tag="manager",
         open_to_all=True),
-    Row("GET", "/readyz", meta.readyz, None, "Whether the manager takes requests", {200: schemas.Ready},
+    Row("GET", "/readyz", meta.readyz, None, "Whether the manager takes requests", {200: "Ready"},
         {503: "INTERNAL_ERROR: not ready yet, or stopping"}, tag="manager"),
     Row("GET", "/metrics", metrics.metrics, None, "Figures for Prometheus", {200: None}, tag="manager",
         media="text/plain"),
