@@ -17,7 +17,7 @@ from longshore.hosts import attempt, make_hosts
 from longshore.hosts.base import HostUnreachable
 from longshore.hosts.ssh import SshHost
 from longshore.settings import Environment
-from support.hosts import Host, HostSet, HostsMissing, open_hosts
+from support.hosts import Host, HostSet, HostsMissing, open_hosts, until
 
 pytestmark = pytest.mark.slow
 
@@ -125,6 +125,22 @@ async def test_a_user_whose_systemd_does_not_run_is_told_what_is_missing(make: M
 async def test_a_wrong_key_is_refused(make: Maker, tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)  # noqa: ASYNC221
     assert f"does not accept the key {tmp_path / 'key'}" in await refusal(make(key=tmp_path / "key"))
+
+
+async def test_where_no_key_is_named_those_of_the_agent_are_offered(
+    make: Maker, hosts: HostSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = tmp_path / "agent"
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+    monkeypatch.setenv("HOME", str(tmp_path))  # where there are no keys
+    assert "does not accept any key of the ssh agent or of ~/.ssh" in await refusal(make(key=None))
+    with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL) as agent:  # noqa: ASYNC220
+        try:
+            until(socket.exists, "the agent listens")
+            subprocess.run(["ssh-add", "-q", str(hosts[0].key)], check=True)  # noqa: ASYNC221
+            assert (await make(key=None).connect()).uid == 0
+        finally:
+            agent.terminate()
 
 
 async def test_an_unknown_host_key_is_added_by_the_line_that_the_refusal_says(

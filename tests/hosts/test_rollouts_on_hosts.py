@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from longshore.client import ApiError
 from longshore.client.results import Rollout
 from longshore.demo.load import Load
-from support.far_site import FarSite, open_far_site
+from support.far_site import ENVIRONMENT, FarSite, open_far_site
 from support.hosts import HostSet, HostsMissing, open_hosts
 from support.kills import LIGHT
 from support.manager import bounded, until
@@ -119,6 +121,29 @@ async def test_output_is_read_from_the_journals_of_all_hosts(site: FarSite, host
     await site.deploy("1.0", "rolling", command="echo began on $HOST:$PORT; exec /usr/bin/python3 polite.py")
     lines = [line.line for line in (await site.client.logs("shop")).lines]
     assert sum(line.startswith("began on 0.0.0.0:") for line in lines) == 3
+
+
+async def test_hosts_are_reached_by_ipv6_and_so_are_their_instances(hosts: HostSet, tmp_path: Path) -> None:
+    (known,) = (line for line in hosts[0].known_hosts.read_text().splitlines() if hosts[0].address in line)
+    known_hosts = tmp_path / "known_hosts"
+    known_hosts.write_text(known.replace(hosts[0].address, "fd77::11"))
+    there = replace(hosts[0], address="fd77::11", known_hosts=known_hosts)
+    try:
+        hosts[0].shell("ip addr add fd77::11/64 dev eth0 nodad")
+        subprocess.run(hosts.command("ip", "addr", "add", "fd77::1/64", "dev", "eth0", "nodad"), check=True)  # noqa: ASYNC221
+        async with open_far_site(tmp_path, replace(hosts, all=(there,))) as site:
+            await site.deploy("1.0", "rolling")
+            async with site.load(**LIGHT) as load:
+                await site.deploy("2.0", "blue-green")
+                await site.settled_on("2.0", there)
+            assert lost(load) == []
+            (where,) = (await site.client.endpoints("shop")).pools[0].targets
+            assert where.address == "fd77::11"
+            found = {each.check: each for each in (await site.client.doctor(ENVIRONMENT)).findings}
+            assert (found["ports"].level, "fd77::11" in found["ports"].text) == ("ok", True)
+    finally:
+        subprocess.run(hosts.command("ip", "addr", "del", "fd77::1/64", "dev", "eth0"), check=True)  # noqa: ASYNC221
+        hosts[0].shell("ip addr del fd77::11/64 dev eth0")
 
 
 async def test_a_power_cut_in_the_middle_is_undone_on_the_hosts_that_are_left(site: FarSite, hosts: HostSet) -> None:

@@ -29,7 +29,10 @@ class HostSettings(BaseModel):
     key: Path | None = Field(None, description="private key; default: the ssh agent, then the usual ones in ~/.ssh")
     jump: str = Field("", description="[USER@]ADDRESS[:PORT] of a host to go through")
     labels: Mapping[str, str] = Field(default_factory=dict, description="to choose hosts by (host_labels of a deploy)")
-    listen: str = Field("0.0.0.0", description="address that its instances are told to listen on (HOST)")
+    listen: str = Field(
+        "",
+        description="address that its instances are told to listen on (HOST); default: 0.0.0.0, :: for an IPv6 address",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -40,6 +43,8 @@ class HostSettings(BaseModel):
     def _named(self) -> HostSettings:
         if not self.name:
             object.__setattr__(self, "name", self.address)
+        if not self.listen:
+            object.__setattr__(self, "listen", "::" if is_ip(self.address) and ":" in self.address else "0.0.0.0")
         if not _NAME.fullmatch(self.name) and not is_ip(self.name):
             raise ValueError(f"{self.name!r} is no name for a host: letters, digits, dots, dashes and underscores")
         return self
@@ -47,8 +52,8 @@ class HostSettings(BaseModel):
     @field_validator("listen")
     @classmethod
     def _address(cls, value: str) -> str:
-        if not is_ip(value):
-            raise ValueError("must be an IP address of the host, or 0.0.0.0 for all of them")
+        if value and not is_ip(value):
+            raise ValueError("must be an IP address of the host, or 0.0.0.0 (IPv6: ::) for all of them")
         return value
 
     @property
