@@ -67,7 +67,7 @@ def deploy(host: Host, version: str, **fields: Any) -> Any:
         "name": "shop",
         "version": version,
         "artifact_path": f"/srv/app/{version}",
-        "command": [sys.executable, "app.py"],
+        "command": ["/usr/bin/python3", "app.py"],
         "health_check_url": f"http://127.0.0.1:{PORT}/health",
         "strategy": "rolling",
         "replicas": 2,
