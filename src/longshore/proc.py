@@ -31,6 +31,8 @@ PIPE_GRACE_S = 0.5
 KILL_TIMEOUT_S = 5.0
 #: most bytes of one command's output that go into its log; a command may flood for as long as it may run
 MAX_LOG_BYTES = 10 * 1024 * 1024
+#: what stands in the log in place of the rest
+BEYOND = b"[longshore: the output went on beyond 10 MiB; that is not kept]"
 #: longest line given to `on_line`; a longer one is given in pieces
 MAX_LINE_BYTES = 8 * 1024
 BLOCK = 64 * 1024
@@ -267,5 +269,5 @@ class _Output:
         self._log.write(block[: self._log_left])
         self._log_left -= len(block)
         if self._log_left <= 0:
-            self._log.write(b"\n[longshore: the output went on beyond 10 MiB; that is not kept]\n")
+            self._log.write(b"\n" + BEYOND + b"\n")
         self._log.flush()

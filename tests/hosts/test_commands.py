@@ -64,6 +64,26 @@ async def test_a_command_says_how_it_ended_and_what_it_printed(host: SshHost) ->
     assert (result.exit_code, result.timed_out, result.tail) == (4, False, "/srv/shop\noops\n")
 
 
+async def test_what_it_says_is_read_while_it_runs(host: SshHost) -> None:
+    said = bytearray()
+    await host.run("mkfifo /var/tmp/go")
+    line = "echo begun; read line < /var/tmp/go; echo done $line"
+    running = asyncio.create_task(run(host, line, on_output=said.extend))
+    await until(lambda: bytes(said) == b"begun\n", "its first line", 30)
+    await host.run("echo at last > /var/tmp/go; rm /var/tmp/go")
+    assert (await running).exit_code == 0
+    assert bytes(said) == b"begun\ndone at last\n"
+
+
+async def test_all_of_a_long_output_is_read_once_and_in_order(host: SshHost) -> None:
+    said = bytearray()
+    # In three pieces, over some seconds.
+    line = "for i in $(seq 0 24); do seq -f %09.0f $((i * 10000)) $((i * 10000 + 9999)); sleep 0.1; done"
+    result = await run(host, line, on_output=said.extend)
+    assert (result.exit_code, len(result.tail)) == (0, 16 * 1024)
+    assert said.split() == [b"%09d" % number for number in range(250_000)]
+
+
 async def test_it_has_the_environment_that_it_was_given(host: SshHost) -> None:
     value = "a \"b\" $C `d` \\e %h 'f'\nü"
     result = await run(host, 'printf %s "$SECRET"', environment={"PATH": "/usr/bin:/bin", "SECRET": value})

@@ -118,9 +118,10 @@ class FakeFarDirectory:
     async def current(self) -> str | None:
         return self._place.current
 
-    async def set_current(self, version: str | None) -> None:
+    async def set_current(self, version: str | None) -> bool:
         assert version is None or version in self._place.releases
-        self._place.current = version
+        before, self._place.current = self._place.current, version
+        return before != version
 
     async def versions(self) -> tuple[str, ...]:
         return tuple(sorted(self._place.releases))

@@ -33,9 +33,7 @@ async def catch_up(world: World, deployment: Deployment, host: str) -> bool:
     if version not in await directory.versions():
         await provide(world, release.spec, host)
         changed = True
-    if await directory.current() != version:
-        await directory.set_current(version)
-        changed = True
+    changed |= await directory.set_current(version)
     return bool(await prune_there(world, deployment.name, directory)) or changed
 
 

@@ -18,12 +18,13 @@ import asyncio
 import re
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from longshore.drivers.base import DriverError
 from longshore.drivers.systemd import quoting
+from longshore.drivers.systemd.command_output import CommandOutput
 from longshore.drivers.systemd.manager import Systemd, title_of
 from longshore.drivers.systemd.scripts import REFUSED
 from longshore.fence import Fence, unfenced
@@ -158,6 +159,7 @@ async def run_command(
     user: str | None,
     timeout_s: float,
     fence: Fence = unfenced,
+    on_output: Callable[[bytes], None] = lambda said: None,
 ) -> HookResult:
     """Run a shell line (/bin/sh -c) to its end, once, however often this is called with the same name.
 
@@ -167,6 +169,7 @@ async def run_command(
     environment  all of it, but for what systemd gives every unit (PATH, LANG; HOME, USER, LOGNAME, SHELL of `user`)
     user         to run as; None: whom the scripts run as there
     timeout_s    seconds until all of it is killed
+    on_output    given all that it says, in order, while it runs; called in a thread
 
     As with proc.run_shell, what it leaves running is killed when its shell ends. Raises DriverError where it cannot be
     started, or where the host was restarted meanwhile, so that nobody knows how far it came; HostUnreachable when the
@@ -177,8 +180,11 @@ async def run_command(
     systemd, began = Systemd(host, fence), time.monotonic()
     await host.connect()
     await attempt(host, lambda: _start(host, name, command, directory, environment, user, timeout_s, fence))
-    await _ended(systemd, f"longshore-{name}.service", timeout_s + SLACK_S)
+    output = CommandOutput(host, name, on_output)
+    async with output.followed():
+        await _ended(systemd, f"longshore-{name}.service", timeout_s + SLACK_S)
     result = await attempt(host, lambda: _result(host, name))
+    await attempt(host, lambda: output.finish(result.tail.encode(), MAX_TAIL))
     return replace(result, duration_s=time.monotonic() - began)
 
 

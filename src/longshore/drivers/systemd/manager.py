@@ -61,17 +61,18 @@ class Systemd:
         self._session: _Session | None = None
         self._opening = asyncio.Lock()
         self._reloads = Batched(self._reload)
+        #: unit → a look at it that is not under way yet
+        self._looks: dict[str, asyncio.Task[UnitState]] = {}
 
     # ------------------------------------------------------------------------------------------------ asking
 
     async def state(self, unit: str) -> UnitState:
         """What is known of a unit now; of one that is not there, too (load is "not-found" then)."""
-        session = await self._open()
-        path = path_of(unit)
-        properties = [session.call("GetAll", "s", [each], path, PROPERTIES) for each in (UNIT, SERVICE)]
-        found = await _all(properties)
-        of_unit, of_service = (unpack_variants(each[0]) for each in found)
-        return state_of(unit, of_unit, of_service)
+        look = self._looks.get(unit)
+        if look is None:
+            look = self._looks[unit] = asyncio.create_task(self._look(unit), name=f"look at {unit}")
+            look.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(look)  # with all who wait for the same change of it
 
     async def processes(self, unit: str) -> list[int]:
         """Pids, as the host numbers them, of all that belongs to a unit; none where it does not run."""
@@ -129,6 +130,16 @@ class Systemd:
                         await session.call("UnrefUnit", "s", [unit])
 
     # --- private
+
+    async def _look(self, unit: str) -> UnitState:
+        try:
+            session = await self._open()
+        finally:
+            del self._looks[unit]  # whoever asks from here on is not served by what is asked now
+        path = path_of(unit)
+        found = await _all([session.call("GetAll", "s", [each], path, PROPERTIES) for each in (UNIT, SERVICE)])
+        of_unit, of_service = (unpack_variants(each[0]) for each in found)
+        return state_of(unit, of_unit, of_service)
 
     async def _keep(self, session: _Session, unit: str) -> bool:
         try:

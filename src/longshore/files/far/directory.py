@@ -163,11 +163,14 @@ class FarDirectory:
         """The version `current` leads to; None: there is no such link, or it leads elsewhere."""
         return (await self.standing()).current
 
-    async def set_current(self, version: str | None) -> None:
-        """Make `current` lead to that release, atomically and durably; None removes it. Harmless when it does."""
+    async def set_current(self, version: str | None) -> bool:
+        """Make `current` lead to that release, atomically and durably; None removes a link to one.
+
+        Returns whether it was not so already, as far as a lost connection lets that be known.
+        """
         if version is not None:
             _check_version(version)
-        await self._do(scripts.SET_CURRENT, version or "")
+        return bool((await self._do(scripts.SET_CURRENT, version or "")).stdout)
 
     # ------------------------------------------------------------------ private
 

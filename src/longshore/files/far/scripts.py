@@ -86,7 +86,9 @@ else
   if [ -L releases ] || { [ -e releases ] && [ ! -d releases ]; }; then say releases_taken yes; fi
   if [ -e shared ] && [ ! -d shared ]; then say shared_taken yes; fi
 fi
-[ ! -d releases ] || find releases -mindepth 1 -maxdepth 1 -printf 'released\0%P\0'
+for release in releases/* releases/.[!.]* releases/..?*; do
+  { [ ! -e "$release" ] && [ ! -L "$release" ]; } || say released "${release#releases/}"
+done
 for record in .longshore/releases/*.json; do
   [ -f "$record" ] || continue
   version=${record##*/} version=${version%.json}
@@ -141,21 +143,23 @@ cd / && rmdir "$wd" 2> /dev/null || true
 """
 )
 
-#: $2: version, "" to remove the link
+#: $2: version, "" to remove the link, if it is to a release. Says `switched` where it was not so already.
 SET_CURRENT = (
     _COMMON
     + r"""
 if [ -z "$2" ] && [ ! -d "$wd" ]; then exit 0; fi
 enter
 if [ -e current ] && [ ! -L current ]; then die "'$wd/current' is not a link of Longshore's: move it away"; fi
+target=$(readlink -- current || :)
 if [ -z "$2" ]; then
-  rm -f current
+  case $target in releases/*) rm -f current && say switched yes ;; esac
 else
   [ -d "releases/$2" ] || die "there is no release $2 in '$wd/releases' to make the current one"
-  if [ "$(readlink -- current || :)" != "releases/$2" ]; then
+  if [ "$target" != "releases/$2" ]; then
     rm -f .longshore/current
     ln -s -- "releases/$2" .longshore/current
     mv -fT .longshore/current current
+    say switched yes
   fi
 fi
 sync -- .

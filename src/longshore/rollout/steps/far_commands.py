@@ -10,6 +10,7 @@ from longshore.errors import HookFailed
 from longshore.hosts.base import HostUnreachable
 from longshore.proc import HookResult
 from longshore.rollout.plan import Context
+from longshore.rollout.prefixed_log import PrefixedLog
 from longshore.rollout.steps.variables import variables_of
 
 
@@ -34,7 +35,10 @@ async def run_there(
     if not hosts:
         raise HookFailed("There is no host that the hook could run on: none is in reach.", cause="no host in reach")
 
+    log = world.hook_log(context.name, context.rollout.number, purpose)
+
     async def one(name_of_host: str) -> tuple[str, HookResult]:
+        output = PrefixedLog(log, f"{name_of_host}: ")
         result = await run_command(
             world.host(spec.environment, name_of_host),
             command_name(context.rollout.id, purpose, number),
@@ -44,9 +48,9 @@ async def run_there(
             user=world.user_of(spec),
             timeout_s=timeout_s,
             fence=world.fence,
+            on_output=output.add,
         )
-        log = world.hook_log(context.name, context.rollout.number, purpose)
-        await asyncio.to_thread(_append, log, name_of_host, result.tail)
+        await asyncio.to_thread(output.end)
         return name_of_host, result
 
     outcomes = await asyncio.gather(*(one(each) for each in hosts), return_exceptions=True)
@@ -77,12 +81,3 @@ async def end_there(context: Context, hosts: Sequence[str]) -> str:
         except HostUnreachable as error:
             context.say(context.absence.pass_over(error))
     return f"ended {ended} interrupted hook{'s' if ended != 1 else ''}" if ended else ""
-
-
-def _append(log: Path, host: str, said: str) -> None:
-    """To the log of the rollout's hooks on this machine, each line after its host."""
-    lines = [f"{host}: {line}\n" for line in said.splitlines()]
-    if lines:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8") as file:
-            file.writelines(lines)

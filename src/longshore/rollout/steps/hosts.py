@@ -168,7 +168,4 @@ class PruneHosts(Step):
 
 
 async def _point(directory: FarDirectory, version: str | None) -> str:
-    if await directory.current() == version:
-        return ""
-    await directory.set_current(version)
-    return "switched"
+    return "switched" if await directory.set_current(version) else ""

@@ -309,17 +309,26 @@ async def test_current_leads_where_it_is_told_to(local: WorkingDirectory, stock:
     assert await far.current() is None
     unpack(local, "1", APP)
     await far.ship(stock, "1")
-    for _ in range(2):
-        await far.set_current("1")
+    assert [await far.set_current("1"), await far.set_current("1")] == [True, False]
     assert await far.current() == "1"
     assert (Path(far.path) / "current/server").is_file()
     with pytest.raises(FilesError, match="no release 2"):
         await far.set_current("2")
     with pytest.raises(FilesError, match="what current leads to"):
         await far.remove_release("1")
-    await far.set_current(None)
-    await far.set_current(None)
+    assert [await far.set_current(None), await far.set_current(None)] == [True, False]
     assert await far.current() is None
+
+
+async def test_a_link_of_somebody_elses_stays_where_there_was_none_of_ours(
+    local: WorkingDirectory, stock: Stock, far: FarDirectory
+) -> None:
+    unpack(local, "1", APP)
+    await far.ship(stock, "1")
+    link = Path(far.path) / "current"
+    link.symlink_to("elsewhere")
+    assert not await far.set_current(None)
+    assert str(link.readlink()) == "elsewhere"
 
 
 async def test_releases_are_told_removed_and_swept(local: WorkingDirectory, stock: Stock, far: FarDirectory) -> None:
