@@ -74,7 +74,7 @@ def create_app(
     )
     app.state.api, app.state.stopping = api, api.stopping
     app.router.routes.extend(guarded(api, row) for row in ROUTES)
-    app.add_api_websocket_route(PROGRESS_PATH, progress, name="progress")
+    app.router.add_websocket_route(PROGRESS_PATH, progress, name="progress")
     app.router.add_websocket_route("/{path:path}", nowhere, name="nowhere")
     app.state.documents = Documents(version)
     return app

@@ -37,9 +37,9 @@ _CLOSE_CODES: dict[type[LongshoreError], int] = {
 _AFTER = re.compile(r"\d{1,9}")
 
 
-async def progress(socket: WebSocket, name: str) -> None:
+async def progress(socket: WebSocket) -> None:
     """Progress of a deployment's rollouts, message by message."""
-    api = api_of(socket)
+    api, name = api_of(socket), socket.path_params["name"]
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(subprotocol="bearer" if "bearer" in offered else None)
     try:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from longshore.concurrency import beside
 from longshore.durations import format_duration
 from longshore.errors import HealthCheckFailed
 from longshore.model import RolloutStatus, Spec, Verdict
-from longshore.rollout.analysis.judge import Judgement
-from longshore.rollout.analysis.panel import Panel
 from longshore.rollout.plan import Context, Step
 from longshore.rollout.steps.hooks import end_commands, run_command
 from longshore.rollout.steps.variables import variables_of
 from longshore.rollout.tending import keep_serving
+
+if TYPE_CHECKING:
+    from longshore.rollout.analysis.judge import Judgement
 
 #: seconds between two looks at the figures: a bad candidate is found within about that, and reading costs 20-30 ms
 LOOK_EVERY_S = 1.0
@@ -122,6 +123,8 @@ class _Watch:
     """One watch while it goes on: looks each second, and raises as soon as the candidate is judged worse."""
 
     def __init__(self, step: WatchCanary, context: Context, promoted: asyncio.Future[None]) -> None:
+        from longshore.rollout.analysis.panel import Panel  # here, since only canaries need it: a hundredth of a start
+
         self._step, self._context, self.promoted = step, context, promoted
         self._clock, self._say_at, self._say_after = context.world.clock, 0.0, SAY_AFTER_S
         self._without = step.without_figures

@@ -6,8 +6,6 @@ import asyncio
 import re
 from pathlib import Path
 
-import psutil
-
 from longshore.clock import Clock
 from longshore.routers.envoy.admin import Admin
 
@@ -54,6 +52,8 @@ async def holder_of(port: int) -> str:
     """Who listens on a TCP port of this machine, in words; "" where that cannot be told."""
 
     def look() -> str:
+        import psutil  # here, since it is seldom needed and every start would pay for it
+
         try:
             for connection in psutil.net_connections(kind="tcp"):
                 if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
