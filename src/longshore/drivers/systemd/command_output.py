@@ -83,8 +83,8 @@ class CommandOutput:
                 continue  # whoever waits for the command decides how long it may be gone
 
     async def _look(self) -> None:
-        said = (await self._host.run(_MORE, self._name, self._host.scope, self._piece, str(self._bytes))).stdout
-        pieces = parse(said)
+        asked = (self._name, self._host.scope, self._piece, str(self._bytes))
+        pieces = parse((await self._host.run(_MORE, *asked, check=False)).stdout)  # what it did not say, the next will
         if not pieces:
             return
         if self._piece and pieces[0][0] != self._piece:
