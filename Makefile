@@ -30,14 +30,16 @@ demo: $(VENV)/.run ## a manager, an application, load, and every strategy under 
 	@$(BYTECODE)
 	@$(BIN)/python -m longshore.demo $(ARGS)
 
-# Two runs: what is judged by the clock comes after all others and has the machine to itself. Both, whatever the first one
-# says, but for Ctrl-C; that one of them has nothing to do with ARGS (pytest's 5) is no failure.
+# $(call RUN,ARGUMENTS): two runs, since what is judged by the clock comes after all others and has the machine to itself.
+# Both, whatever the first one says, but for Ctrl-C; that one of them has nothing to do (pytest's 5) is no failure.
+RUN = first=0 second=0; \
+	$(PYTEST) $(1) -m "not alone" || first=$$?; [ "$$first" -ne 2 ] || exit 2; \
+	$(BIN)/pytest -q $(or $(1),tests/chaos) -m alone || second=$$?; \
+	case "$$first $$second" in "5 "*) exit "$$second" ;; *" 5") exit "$$first" ;; esac; exit "$$((first | second))"
+
 test: $(VENV)/.dev ## all tests
 	@$(BYTECODE)
-	@first=0 second=0; \
-		$(PYTEST) $(ARGS) -m "not alone" || first=$$?; [ "$$first" -ne 2 ] || exit 2; \
-		$(BIN)/pytest -q $(or $(ARGS),tests/chaos) -m alone || second=$$?; \
-		case "$$first $$second" in "5 "*) exit "$$second" ;; *" 5") exit "$$first" ;; esac; exit "$$((first | second))"
+	@$(call RUN,$(ARGS))
 
 quick: $(VENV)/.dev ## the tests that take less than some ten seconds each
 	@$(BYTECODE)
@@ -56,7 +58,7 @@ chaos: $(VENV)/.dev ## kills the manager at every write, as far as MINUTES (60) 
 	@$(BYTECODE)
 	@status=0; PYTHONPATH=tests $(BIN)/python -m chaos.sweep --minutes $(SWEEP_MINUTES) $(if $(FRESH),--fresh) $(SWEEP) \
 		|| status=$$?; [ "$$status" -ne 130 ] || exit 130; \
-		$(PYTEST) -o faulthandler_timeout=0 tests/chaos $(ARGS) || status=$$?; exit "$$status"
+		( $(call RUN,-o faulthandler_timeout=0 tests/chaos $(ARGS)) ) || status=$$?; exit "$$status"
 
 soak: $(VENV)/.dev ## load, operations and kills at random for MINUTES (30), and what must hold all the while
 	@$(BYTECODE)

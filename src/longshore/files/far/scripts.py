@@ -149,11 +149,11 @@ SET_CURRENT = (
     + r"""
 if [ -z "$2" ] && [ ! -d "$wd" ]; then exit 0; fi
 enter
-if [ -e current ] && [ ! -L current ]; then die "'$wd/current' is not a link of Longshore's: move it away"; fi
 target=$(readlink -- current || :)
 if [ -z "$2" ]; then
   case $target in releases/*) rm -f current && say switched yes ;; esac
 else
+  if [ -e current ] && [ ! -L current ]; then die "'$wd/current' is not a link of Longshore's: move it away"; fi
   [ -d "releases/$2" ] || die "there is no release $2 in '$wd/releases' to make the current one"
   if [ "$target" != "releases/$2" ]; then
     rm -f .longshore/current

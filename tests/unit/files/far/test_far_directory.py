@@ -320,15 +320,19 @@ async def test_current_leads_where_it_is_told_to(local: WorkingDirectory, stock:
     assert await far.current() is None
 
 
-async def test_a_link_of_somebody_elses_stays_where_there_was_none_of_ours(
+async def test_what_somebody_else_has_put_in_place_of_the_link_is_left_where_there_was_none_of_ours(
     local: WorkingDirectory, stock: Stock, far: FarDirectory
 ) -> None:
     unpack(local, "1", APP)
     await far.ship(stock, "1")
-    link = Path(far.path) / "current"
-    link.symlink_to("elsewhere")
+    current = Path(far.path) / "current"
+    current.symlink_to("elsewhere")
     assert not await far.set_current(None)
-    assert str(link.readlink()) == "elsewhere"
+    assert str(current.readlink()) == "elsewhere"
+    current.unlink()
+    current.mkdir()
+    assert not await far.set_current(None)
+    assert current.is_dir()
 
 
 async def test_releases_are_told_removed_and_swept(local: WorkingDirectory, stock: Stock, far: FarDirectory) -> None:
