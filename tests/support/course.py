@@ -109,13 +109,21 @@ class Course(RuleBasedStateMachine):
             return 0
         return spec.replicas if is_good(spec.version) else None
 
+    def promised_of_a_stop(self, name: str) -> int | None:
+        """Only that no request is sent to what does not answer, and not even that where it may end by itself."""
+        spec = self.spec_of(name)
+        return 0 if self.is_calm(name) and (spec is None or is_good(spec.version)) else None
+
+    def promised_of_a_start(self, name: str) -> int | None:
+        return None if self.promised_of_a_stop(name) is None else self.promised_at_rest(name)
+
     def is_calm(self, name: str) -> bool:
         rested = self.watch.promised.get(name, 0) == self.promised_at_rest(name)
         return rested and name not in self.excused and self.open(name) is None and not self.waits_for_a_person(name)
 
     def is_well(self, name: str) -> bool:
-        spec = self.spec_of(name)
-        return spec is not None and is_good(spec.version) and self.is_calm(name)
+        """It serves, and goes on doing so."""
+        return bool(self.promised_at_rest(name)) and self.is_calm(name)
 
     def waits_for_a_person(self, name: str) -> bool:
         return bool(self.lab.store.left_behind(name))

@@ -141,12 +141,12 @@ class History(Course):
 
     @rule(disturbance=DISTURBANCE, at=MOMENTS, name=NAME)
     def stop(self, disturbance: str, at: int, name: str = "shop") -> None:
-        promise = 0 if self.is_calm(name) else None
+        promise = self.promised_of_a_stop(name)
         self.disturbed_by(name, disturbance, at, lambda: self.lab.service.stop(name, terms=Terms("test")), promise)
 
     @rule(disturbance=DISTURBANCE, at=MOMENTS, name=NAME)
     def start(self, disturbance: str, at: int, name: str = "shop") -> None:
-        promise = self.promised_at_rest(name) if self.is_calm(name) else None
+        promise = self.promised_of_a_start(name)
         self.disturbed_by(name, disturbance, at, lambda: self.lab.service.start(name, terms=Terms("test")), promise)
 
     @rule(fields=CHANGES, disturbance=DISTURBANCE, at=MOMENTS, name=NAME)

@@ -13,7 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -23,17 +23,20 @@ PIDFD_SIGNAL_PROCESS_GROUP = 1 << 2
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """A line of /proc/PID/stat. start_time: clock ticks since boot; state: one letter, Z is a zombie."""
+    """A line of /proc/PID/stat. start_time: clock ticks since boot; state: one letter, Z is a zombie; threads: with
+    the first one, which stays a zombie until all others have ended."""
 
     pid: int
     state: str
     pgid: int
     sid: int
     start_time: int
+    threads: int = field(default=1, compare=False)
 
     @property
     def dead(self) -> bool:
-        return self.state in "ZX"
+        """It runs no more, and has let go of its ports: a first thread that has ended is not yet that."""
+        return self.state in "ZX" and self.threads <= 1
 
 
 def lacks() -> str:
@@ -69,9 +72,9 @@ def read_stat(pid: int) -> Stat | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The name may itself hold spaces and brackets: fields are counted after the last ")". proc(5): the state is
-    # field 3, the start time field 22.
+    # field 3, the threads are field 20, the start time is field 22.
     fields = line[line.rindex(b")") + 2 :].split()
-    return Stat(pid, fields[0].decode(), int(fields[2]), int(fields[3]), int(fields[19]))
+    return Stat(pid, fields[0].decode(), int(fields[2]), int(fields[3]), int(fields[19]), int(fields[17]))
 
 
 def uptime(start_time: int) -> float:

@@ -15,7 +15,7 @@ import signal
 import sys
 from pathlib import Path
 
-from commands import down, execute, power, status, up
+from commands import down, execute, power, set_pace, status, up
 from machine import CannotRun, Failed, say
 from network import CONTROL
 from rundir import ask
@@ -55,6 +55,8 @@ def parse():
     command("start", "power on", hosts=one_or_more, no_wait=no_wait)
     command("stop", "clean power-off", hosts=one_or_more, no_wait=no_wait)
     command("reboot", "clean reboot", hosts=one_or_more, no_wait=no_wait)
+    share = {"type": float, "metavar": "SHARE", "help": "of one processor, such as 0.2; 0: no bound"}
+    command("pace", "bound the processor time of each host; print a cgroup with the same bound", share=share)
     command("status", "print JSON: each host's state")
     commands.add_parser("keep").add_argument("folder")  # the keeper itself: `up` calls this, nobody else
     return parser.parse_args()
@@ -78,6 +80,8 @@ def main():
             up(arguments.count, arguments.owner)
         case "down":
             down()
+        case "pace":
+            set_pace(arguments.share)
         case "status":
             status()
         case "keep":

@@ -12,7 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from cgroups import Cgroups, kill_cgroup, remove_cgroup
+from cgroups import Cgroups, kill_cgroup, pace, remove_cgroup
 from keys import USERS, make_keys
 from machine import CannotRun, Failed, need, say, write_json
 from network import CONTROL, address, host_name
@@ -141,6 +141,13 @@ def status():
         print(json.dumps({"up": False, "hosts": []}, indent=2))
         return
     print(json.dumps({"up": True, "run": str(run_dir()), **ask("status")}, indent=2))
+
+
+def set_pace(share):
+    if not (state := keeper()):
+        raise Failed("no hosts are up here")
+    names = [host["name"] for host in ask("status")["hosts"]]
+    print(pace(state["cgroups"], [*names, "control"], share) / "control")
 
 
 def execute(command):

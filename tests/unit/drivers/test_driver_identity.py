@@ -4,12 +4,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from longshore.drivers.identity import all_ended, open_pidfd, read_stat, send, uptime
+from support.managers import until
 
 
 @pytest.fixture
@@ -33,6 +35,22 @@ def test_a_process_that_is_not_there_has_no_stat() -> None:
     with subprocess.Popen(["/bin/true"]) as process:
         pass
     assert read_stat(process.pid) is None
+
+
+def test_a_process_whose_first_thread_has_ended_runs_as_long_as_another_does() -> None:
+    program = (
+        "import ctypes, sys, threading\n"
+        "threading.Thread(target=lambda: sys.stdin.read()).start()\n"
+        "ctypes.CDLL(None).pthread_exit(None)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
+        until("its first thread ends", lambda: (stat := read_stat(process.pid)) and stat.state == "Z")
+        stat = read_stat(process.pid)
+        assert stat is not None
+        assert not stat.dead
+        assert process.stdin is not None
+        process.stdin.close()
+        until("all have ended", lambda: (stat := read_stat(process.pid)) is not None and stat.dead)
 
 
 def test_no_pidfd_is_opened_of_another_process_with_that_pid() -> None:
