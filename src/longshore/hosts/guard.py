@@ -88,16 +88,27 @@ def parse_answer(line: bytes) -> Answer | None:
     return Answer(word, detail)
 
 
-def program(
+def program(shown: Pass, script: str, arguments: tuple[str, ...], environment: Mapping[str, str]) -> bytes:
+    """What is written to the standard input of a session: guard, environment, arguments and script, and before that
+    how many bytes it is. Raises ValueError for what no shell can take."""
+    text = words(shown.scope) + passing(shown, script, arguments, environment)
+    return b"%d\n" % len(text) + text
+
+
+def words(scope: Scope) -> bytes:
+    """What `passing` needs a shell to know."""
+    return "\n".join([*_PLACES[scope], _WORDS]).encode()
+
+
+def passing(
     shown: Pass, script: str, arguments: tuple[str, ...], environment: Mapping[str, str], *, stays: bool = False
 ) -> bytes:
-    """What is written to the standard input of a session: guard, environment, arguments and script, and before that
-    how many bytes it is. stays: the shell may have run one before. Raises ValueError for what no shell can take."""
+    """The guard, and what is done once it has let that pass. stays: the shell may have run one before. Raises ValueError
+    for what no shell can take."""
     lines = [
         f"id={shown.manager_id} epoch={shown.epoch:d} link={shown.link} generation={shown.generation:d}",
         f"stays={'1' if stays else ''}",
-        *_PLACES[shown.scope],
-        _GUARD,
+        _PASS,
     ]
     for name, value in environment.items():
         if not _VARIABLE.fullmatch(name):
@@ -107,7 +118,7 @@ def program(
     text = "\n".join(lines).encode(errors="surrogateescape") + b"\n"
     if b"\0" in text:
         raise ValueError("neither scripts nor arguments nor variables can have a NUL in them")
-    return b"%d\n" % len(text) + text
+    return text
 
 
 def ending(pid: int, start: int) -> tuple[str, tuple[str, ...]]:
@@ -137,9 +148,9 @@ _PLACES: Mapping[Scope, tuple[str, ...]] = {
 }
 
 # In the shell's words: `start_of PID` sets start, group and phase (state letter) of a process, and fails where it is
-# gone or only waits to be reaped. `end_all` takes "PID START GROUP" lines. Everything of the guard's own is forgotten
-# by the scripts but these two and the variables.
-_GUARD = rf"""
+# gone or only waits to be reaped. `end_all` takes "PID START GROUP" lines. Scripts use of all this only these two and the
+# variables.
+_WORDS = rf"""
 umask 022
 cd "$HOME" 2>/dev/null || cd /
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
@@ -254,6 +265,9 @@ registered() {{
   }} < "$run/$id.sessions"
   return 1
 }}
+"""
+
+_PASS = rf"""
 for place in "$state" "$run"; do
   [ -d "$place" ] || why=$(mkdir -p -m 700 "$place" 2>&1) || refuse failed "$why"
 done

@@ -158,10 +158,10 @@ class SshHost(HostWithSessions):
             while True:
                 opened = await self._main.open()
                 shown = self._pass(self._main.id, opened.generation)
-                program = guard.program(shown, script, arguments, environment, stays=True)
+                text = guard.passing(shown, script, arguments, environment, stays=True)
                 shell = self._idle.take(opened.connection) or await self._standing(opened.connection, shown)
                 try:
-                    done = await self._done_by(shell, program, input, timeout_s)
+                    done = await self._done_by(shell, text, input, timeout_s)
                 except BaseException as error:
                     await shell.session.end()
                     ended_idle = shell.ran and shell.unheard and not opened.connection.is_closed()
@@ -171,22 +171,23 @@ class SshHost(HostWithSessions):
                 self._idle.put(opened.connection, shell)
                 return done
 
-    async def _done_by(self, shell: Standing, program: bytes, input: bytes, timeout_s: float) -> Done:
+    async def _done_by(self, shell: Standing, text: bytes, input: bytes, timeout_s: float) -> Done:
         with self._telling():
             with contextlib.suppress(BrokenPipeError):  # it has ended: that is seen by what it says
-                await shell.send(program, input)
+                await shell.send(text, len(input))
             await self._begin(shell.session)
             async with self._within(timeout_s):
+                with contextlib.suppress(BrokenPipeError):
+                    await shell.feed(input)
                 return await shell.rest()
 
     async def _standing(self, connection: SSHClientConnection, shown: guard.Pass) -> Standing:
-        mark = standing.new_mark()
-        process = await self._shell(connection, standing.boot(mark))
-        return Standing(mark, _Channel(self, connection, process, shown), process.close)
+        process = await self._shell(connection, standing.SHELL)
+        return Standing(_Channel(self, connection, process, shown), guard.words(shown.scope), process.close)
 
     @asynccontextmanager
     async def _start(self, connection: SSHClientConnection, text: bytes, shown: guard.Pass) -> AsyncGenerator[Session]:
-        process = await self._shell(connection, guard.BOOT)
+        process = await self._shell(connection, f"/bin/sh -c '{guard.BOOT}'")
         session = _Channel(self, connection, process, shown)
         try:
             # A shell that has ended already is asked by its status, and by what it has said.
@@ -196,10 +197,10 @@ class SshHost(HostWithSessions):
         finally:
             await session.end()
 
-    async def _shell(self, connection: SSHClientConnection, boot: str) -> SSHClientProcess[bytes]:
+    async def _shell(self, connection: SSHClientConnection, shell: str) -> SSHClientProcess[bytes]:
         import asyncssh
 
-        command = f"exec {'sudo -n -- ' if self._sudo else ''}/bin/sh -c '{boot}'"
+        command = f"exec {'sudo -n -- ' if self._sudo else ''}{shell}"
         deadline, pause = time.monotonic() + OPEN_S, 0.01
         while True:
             try:

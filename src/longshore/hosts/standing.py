@@ -3,10 +3,12 @@
     started ─► script ─► script ─► … idle for IDLE_S, or its connection is closed ─► gone
                  └─ in doubt (cancelled, too long, refused): ended, with all that it runs
 
-Each script passes the guard by itself, in a subshell: nothing that it sets is there for the next one. What it is given
-and what it says go the same ways as the next one's, so both are framed:
+Each script passes the guard by itself, in a subshell: nothing that it sets is there for the next one. The shell reads
+them from its standard input as they come, each of them one command: nothing of it is done before the last byte is there.
+What a script is given goes the same way, so it is sent once the guard has let the script pass, when the shell has read
+the command and nothing beyond it; and as what it says goes the same ways as what the next one says, that has an end:
 
-    ─► "PROGRAM_BYTES INPUT_BYTES\n" program input        ◄─ stdout and stderr, each: … "\nMARK STATUS\n"
+    ─► { ( script ) … }  ◄─ the guard's answer  ─► input       ◄─ stdout and stderr, each: … "\nMARK STATUS\n"
 """
 
 from __future__ import annotations
@@ -29,24 +31,26 @@ IDLE_S = 10.0
 #: bytes read at once
 BLOCK = 64 * 1024
 
-# Input is read whole whatever the script takes of it: what was left would be the next program. `$$` is this shell in
-# subshells too, so what the guard registers, and what is ended with all that it runs, is this one.
-_LOOP = (
-    'while read -r n m; do p=$(head -c "$n" && echo .); '
-    'if [ "$m" = 0 ]; then (eval "${p%.}") < /dev/null; '
-    'else head -c "$m" | { (eval "${p%.}"); c=$?; cat > /dev/null; exit $c; }; fi; c=$?; '
-    'printf "\\nMARK %d\\n" $c; printf "\\nMARK %d\\n" $c >&2; done'
-)
+#: what the far side is to start: a shell that reads what to do from its standard input
+SHELL = "/bin/sh -s"
+
+# `$$` is this shell in subshells too, so what the guard registers, and what is ended with all that it runs, is this one.
+# Input is read whole whatever the script takes of it: what was left would be the next command.
+_ALONE = b"{ (\n%s\n) < /dev/null\n%s}\n"
+_FED = b"{ head -c %d | { (\n%s\n); c=$?; cat > /dev/null; exit $c; }\n%s}\n"
+_END = rb'c=$?; printf "\n%s %%d\n" $c; printf "\n%s %%d\n" $c >&2; '
 
 
 class Standing:
-    """One such shell. session: one that runs `boot(mark)` and has been told nothing yet. close: gives it up."""
+    """One such shell. session: of SHELL, which has been told nothing yet. words: guard.words(). close: gives it up."""
 
-    def __init__(self, mark: str, session: Session, close: Callable[[], None]) -> None:
+    def __init__(self, session: Session, words: bytes, close: Callable[[], None]) -> None:
         self.session, self.close = session, close
+        mark = secrets.token_hex(8).encode()
+        self._words, self._last = words, _END % (mark, mark)
         #: scripts that it has run to their ends
         self.ran = 0
-        self._end = re.compile(rb"\n%s (\d+)\n\Z" % mark.encode())
+        self._end = re.compile(rb"\n%s (\d+)\n\Z" % mark)
         self._longest = len(mark) + 8
 
     @property
@@ -54,11 +58,15 @@ class Standing:
         """It was ended, by somebody else, before the guard has let the script pass that was sent last."""
         return self.session.process is None and self.session.stdout.at_eof()
 
-    async def send(self, program: bytes, input: bytes) -> None:
-        """A script of guard.program(); its answer, and what follows it, are to be read then."""
-        size, text = program.split(b"\n", 1)
+    async def send(self, script: bytes, input_size: int) -> None:
+        """A script of guard.passing(): the guard's answer is to be read then, the input to be fed, the rest to be read."""
         self.session.process = None
-        self.session.stdin.write(b"%s %d\n%s%s" % (size, len(input), text, input))
+        command = _FED % (input_size, script, self._last) if input_size else _ALONE % (script, self._last)
+        words, self._words = self._words, b""
+        await self.feed(words + command)
+
+    async def feed(self, input: bytes) -> None:
+        self.session.stdin.write(input)
         await self.session.stdin.drain()
 
     async def rest(self) -> Done:
@@ -110,12 +118,3 @@ class Idle:
         if self._shell is not None:
             self._shell.close()
         self._closing, self._shell, self._of = None, None, None
-
-
-def new_mark() -> str:
-    return secrets.token_hex(8)
-
-
-def boot(mark: str) -> str:
-    """What the far `sh -c` is given; without single quotes."""
-    return _LOOP.replace("MARK", mark)

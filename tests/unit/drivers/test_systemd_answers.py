@@ -156,7 +156,7 @@ def test_ports_are_those_of_its_own_sockets() -> None:
 
 
 def test_connections_are_counted_by_port() -> None:
-    assert sockets.parse_counts("1F90\n0050\n1F90\n1F90\n") == {8080: 3, 80: 1}
+    assert sockets.parse_counts("8080\n80\n8080\n8080\n") == {8080: 3, 80: 1}
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,9 @@ class _Session:
     @asynccontextmanager
     async def matching(self, path: str, changed: asyncio.Event) -> AsyncGenerator[None]:
         """Set `changed` whenever a property of the unit at this path becomes another."""
-        rule = f"type='signal',sender='{NAME}',interface='{PROPERTIES}',member='PropertiesChanged',path='{path}'"
+        # systemd tells of a change twice: of what only its kind of unit has, and then of what every unit has.
+        what = f"interface='{PROPERTIES}',member='PropertiesChanged',path='{path}',arg0='{UNIT}'"
+        rule = f"type='signal',sender='{NAME}',{what}"
         events = self._watchers.setdefault(path, [])
         events.append(changed)
         try:

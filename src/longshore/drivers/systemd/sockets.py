@@ -1,4 +1,5 @@
-"""The TCP sockets of units, counted on the host where they are: from /proc, since ss need not be there."""
+"""The TCP sockets of units, counted on the host where they are: by ss, which has the kernel choose, or where that is not
+there from /proc, where the kernel walks through all that there could be."""
 
 from __future__ import annotations
 
@@ -19,22 +20,39 @@ done
 :
 """
 
-#: ports in hexadecimal digits, divided by |: the one of each established connection
+#: ports in hexadecimal digits, divided by |, and the same as numbers: the one of each established connection
 _CONNECTIONS = r"""
-set -- "$1" /proc/net/tcp
-[ ! -r /proc/net/tcp6 ] || set -- "$@" /proc/net/tcp6
-ports=$1
+ports=$1 filter=''
 shift
-sed -n -E "s/^ *[0-9]+: [0-9A-F]+:($ports) [0-9A-F]+:[0-9A-F]+ 01 .*/\1/p" "$@"
+for port do filter="$filter${filter:+ or }sport = :$port"; done
+if rows=$(ss -Htn state established "( $filter )" 2> /dev/null); then
+  printf '%s\n' "$rows" | while read -r _ _ local _; do [ -z "$local" ] || echo "${local##*:}"; done
+  exit
+fi
+set -- /proc/net/tcp
+[ ! -r /proc/net/tcp6 ] || set -- "$@" /proc/net/tcp6
+sed -n -E "s/^ *[0-9]+: [0-9A-F]+:($ports) [0-9A-F]+:[0-9A-F]+ 01 .*/\1/p" "$@" |
+  while read -r port; do echo $((0x$port)); done
 """
 
-#: port in hexadecimal digits, pids: user id, pid and name of whoever else listens there
+#: port in hexadecimal digits and as a number, pids: user id, pid and name of whoever else listens there
 _STRANGER = r"""
-port=$1
-shift
-rows=$(grep -hsE "^ *[0-9]+: [0-9A-F]+:$port [0-9A-F]+:0000 0A " /proc/net/tcp /proc/net/tcp6) || exit 0
+set -f
+if rows=$(ss -Htlne "sport = :$2" 2> /dev/null); then
+  rows=$(printf '%s\n' "$rows" | while read -r row; do
+    uid=0 inode=''
+    for word in $row; do case $word in uid:*) uid=${word#uid:} ;; ino:*) inode=${word#ino:} ;; esac; done
+    [ -z "$inode" ] || echo "$uid $inode"
+  done)
+else
+  rows=$(grep -hsE "^ *[0-9]+: [0-9A-F]+:$1 [0-9A-F]+:0000 0A " /proc/net/tcp /proc/net/tcp6 |
+    while read -r _ _ _ _ _ _ _ uid _ inode _; do echo "$uid $inode"; done)
+fi
+[ -n "$rows" ] || exit 0
+shift 2
 own=$(for pid do ls -l "/proc/$pid/fd" 2> /dev/null; done)
-printf '%s\n' "$rows" | while read -r _ _ _ _ _ _ _ uid _ inode _; do
+set +f
+printf '%s\n' "$rows" | while read -r uid inode; do
   case $own in *"socket:[$inode]"*) continue ;; esac
   found=$(find /proc/[0-9]*/fd -lname "socket:\[$inode\]" 2> /dev/null | head -n 1)
   pid=${found#/proc/} pid=${pid%%/*} name=''
@@ -66,7 +84,7 @@ class Sockets:
 
     async def stranger(self, port: int, pids: Iterable[int]) -> str:
         """Who else than these processes listens on the port, in words; "" where nobody does."""
-        done = await self._host.run(_STRANGER, f"{port:04X}", *map(str, pids), check=False)
+        done = await self._host.run(_STRANGER, f"{port:04X}", *map(str, (port, *pids)), check=False)
         return parse_stranger(done.stdout.decode("utf-8", "replace"))
 
     # --- private
@@ -74,7 +92,8 @@ class Sockets:
     async def _count(self) -> None:
         asked, self._asked = self._asked, {}
         try:
-            done = await self._host.run(_CONNECTIONS, "|".join(f"{port:04X}" for port in asked))
+            ports = "|".join(f"{port:04X}" for port in asked)
+            done = await self._host.run(_CONNECTIONS, ports, *map(str, asked))
         except BaseException as error:
             for future in (each for futures in asked.values() for each in futures):
                 if not future.done():
@@ -99,7 +118,7 @@ def parse_ports(said: str) -> frozenset[int]:
 
 
 def parse_counts(said: str) -> Counter[int]:
-    return Counter(int(port, 16) for port in said.split())
+    return Counter(map(int, said.split()))
 
 
 def parse_stranger(said: str) -> str:
