@@ -1,9 +1,9 @@
 """What more hosts cost: ten real hosts against one of them, in the same run.
 
 The hosts are those of tests/hosts/kit: full systemds in namespaces of this machine, reached by SSH. They share its
-processors, which ten machines do not: one host alone has then many times the processor that each of ten has. So both are
-measured twice: as it comes, and with the same share of a processor for each machine (hosts, and the manager with its
-router), few enough of it that ten hosts have theirs, too. The application is one that starts in some milliseconds.
+processors, which ten machines do not: one host alone has then many times the processor that each of ten has. So both
+are measured twice: as it comes, and with the same share of a processor for each machine (the hosts, and the manager
+with its router), little enough that ten hosts have theirs, too. The application is one that starts in milliseconds.
 Needs root and what the kit needs; says so where it cannot run.
 """
 
@@ -48,7 +48,7 @@ async def measure() -> list[Figure]:
         open_hosts(Path(directory), HOSTS) as hosts,
         hosts.inside(),
     ):
-        places = iter(Path(directory, f"site{number}") for number in range(4))
+        places = (Path(tempfile.mkdtemp(dir=directory)) for _ in range(4))
         single = replace(hosts, all=hosts.all[:1])
         shared = [await deploys(next(places), each) for each in (single, hosts)]
         processors = psutil.cpu_count() or 1
@@ -82,7 +82,6 @@ async def deploys(directory: Path, hosts: HostSet, group: Path | None = None) ->
     # What a deploy does not say is as it was.
     at_once: dict[str, Any] = {"rolling": {"serial": "100%", "max_surge": "100%"}}
     found: dict[str, list[float]] = {"same": [], "rolling": []}
-    directory.mkdir()
     async with open_far_site(directory, hosts) as site:
 
         async def deploy(version: str, **fields: Any) -> None:

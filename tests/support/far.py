@@ -22,6 +22,8 @@ class FakeHost:
     labels: Mapping[str, str] = field(default_factory=dict)
     listen: str = "0.0.0.0"
     lost_at: float | None = None
+    #: it is there again, which nobody knows before he has asked
+    unnoticed: bool = False
     #: path → what stands there
     places: dict[str, Place] = field(default_factory=dict)
     _watchers: list[Callable[[Any], None]] = field(default_factory=list)
@@ -31,6 +33,9 @@ class FakeHost:
         return self.name not in self.world.lost
 
     async def connect(self) -> None:
+        if self.unnoticed:
+            self.unnoticed = False
+            self.come_back()
         self.expect()
 
     async def run(self, script: str, *_: str, **__: Any) -> None:

@@ -103,8 +103,8 @@ def words(scope: Scope) -> bytes:
 def passing(
     shown: Pass, script: str, arguments: tuple[str, ...], environment: Mapping[str, str], *, stays: bool = False
 ) -> bytes:
-    """The guard, and what is done once it has let that pass. stays: the shell may have run one before. Raises ValueError
-    for what no shell can take."""
+    """The guard, and what is done once it has let that pass. stays: the shell may have run one before. Raises
+    ValueError for what no shell can take."""
     lines = [
         f"id={shown.manager_id} epoch={shown.epoch:d} link={shown.link} generation={shown.generation:d}",
         f"stays={'1' if stays else ''}",
@@ -148,8 +148,8 @@ _PLACES: Mapping[Scope, tuple[str, ...]] = {
 }
 
 # In the shell's words: `start_of PID` sets start, group and phase (state letter) of a process, and fails where it is
-# gone or only waits to be reaped. `end_all` takes "PID START GROUP" lines. Scripts use of all this only these two and the
-# variables.
+# gone or only waits to be reaped. `end_all` takes "PID START GROUP" lines. Scripts use of all this only these two and
+# the variables.
 _WORDS = rf"""
 umask 022
 cd "$HOME" 2>/dev/null || cd /

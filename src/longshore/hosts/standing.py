@@ -4,9 +4,9 @@
                  └─ in doubt (cancelled, too long, refused): ended, with all that it runs
 
 Each script passes the guard by itself, in a subshell: nothing that it sets is there for the next one. The shell reads
-them from its standard input as they come, each of them one command: nothing of it is done before the last byte is there.
-What a script is given goes the same way, so it is sent once the guard has let the script pass, when the shell has read
-the command and nothing beyond it; and as what it says goes the same ways as what the next one says, that has an end:
+them from its standard input as they come, each of them one command: nothing of it is done before its last byte is
+there. What a script is given goes the same way, so it is sent once the guard has let the script pass, when the shell
+has read the command and nothing beyond it; and as what it says goes the same ways as the next one's, that has an end:
 
     ─► { ( script ) … }  ◄─ the guard's answer  ─► input       ◄─ stdout and stderr, each: … "\nMARK STATUS\n"
 """
@@ -34,8 +34,8 @@ BLOCK = 64 * 1024
 #: what the far side is to start: a shell that reads what to do from its standard input
 SHELL = "/bin/sh -s"
 
-# `$$` is this shell in subshells too, so what the guard registers, and what is ended with all that it runs, is this one.
-# Input is read whole whatever the script takes of it: what was left would be the next command.
+# `$$` is this shell in subshells too, so what the guard registers, and what is ended with all that it runs, is this
+# one. Input is read whole whatever the script takes of it: what was left would be the next command.
 _ALONE = b"{ (\n%s\n) < /dev/null\n%s}\n"
 _FED = b"{ head -c %d | { (\n%s\n); c=$?; cat > /dev/null; exit $c; }\n%s}\n"
 _END = rb'c=$?; printf "\n%s %%d\n" $c; printf "\n%s %%d\n" $c >&2; '
@@ -59,7 +59,7 @@ class Standing:
         return self.session.process is None and self.session.stdout.at_eof()
 
     async def send(self, script: bytes, input_size: int) -> None:
-        """A script of guard.passing(): the guard's answer is to be read then, the input to be fed, the rest to be read."""
+        """A script of guard.passing(). Then the guard's answer is read, the input fed, and the rest read."""
         self.session.process = None
         command = _FED % (input_size, script, self._last) if input_size else _ALONE % (script, self._last)
         words, self._words = self._words, b""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 from longshore.files.far import FarDirectory, Stock
 from longshore.hosts.base import Host
 from longshore.model import Deployment, ReleaseState, Spec
 from longshore.rollout.world import World
+
+#: seconds that a host which was lost may take to say that it is there
+ASK_S = 15.0
 
 
 async def provide(world: World, spec: Spec, host: str) -> None:
@@ -47,6 +51,13 @@ async def prune_there(world: World, name: str, directory: FarDirectory) -> tuple
     for version in gone:
         await directory.remove_release(version)
     return gone
+
+
+async def ask_lost(world: World, environment: str) -> None:
+    """Ask those hosts again that were lost: one that has come back a moment ago is not known to be there yet."""
+    hosts = [cast(Host, place) for place in world.hosts_of(environment).values()]
+    asked = [asyncio.wait_for(host.connect(), ASK_S) for host in hosts if host.reachable is False]
+    await asyncio.gather(*asked, return_exceptions=True)  # whoever works there is told what is wrong
 
 
 async def remove_there(world: World, deployment: Deployment, *, files: bool) -> None:

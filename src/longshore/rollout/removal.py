@@ -9,7 +9,7 @@ from pathlib import Path
 
 from longshore.model import Deployment
 from longshore.rollout.draining import drained
-from longshore.rollout.providing import remove_there
+from longshore.rollout.providing import ask_lost, remove_there
 from longshore.rollout.status import get_deployment
 from longshore.rollout.terms import Terms
 from longshore.rollout.world import World
@@ -37,6 +37,8 @@ async def finish_removal(world: World, deployment: Deployment) -> None:
     """Do what begin_removal wrote down. Called again after a crash it goes on where it was."""
     name, store = deployment.name, world.store
     instances = store.instances(name)
+    if world.is_far(deployment.environment):
+        await ask_lost(world, deployment.environment)
     spec = None
     if deployment.current_version and (release := store.release(name, deployment.current_version)) is not None:
         spec = release.spec

@@ -126,7 +126,8 @@ def pace(bases, names, share):
                 (group / "cpu.cfs_period_us").write_text(str(period))
                 (group / "cpu.cfs_quota_us").write_text(str(quota or -1))
             return base
-        if (base / "cgroup.subtree_control").exists() and "cpu" in (base / "cgroup.subtree_control").read_text().split():
+        switches = base / "cgroup.subtree_control"
+        if switches.exists() and "cpu" in switches.read_text().split():
             for group in groups:
                 group.mkdir(exist_ok=True)
                 (group / "cpu.max").write_text(f"{quota or 'max'} {period}")

@@ -14,6 +14,8 @@ from longshore.drivers.systemd.sockets import Sockets
 from longshore.hosts.base import Done
 from support.sh_host import ShHost
 
+#: of this process, as its host knows it
+NAME = Path("/proc/self/comm").read_text().strip()
 #: all that the scripts need where there is no ss
 PROGRAMS = ("grep", "sed", "ls", "find", "head")
 
@@ -74,9 +76,8 @@ async def test_a_connection_that_came_as_ipv4_is_counted_at_a_listener_of_both(s
 
 
 async def test_a_listener_is_a_stranger_to_all_but_its_own_process(sockets: Sockets, listener: socket.socket) -> None:
-    name = Path("/proc/self/comm").read_text().strip()
     assert await sockets.stranger(port_of(listener), [os.getpid()]) == ""
-    assert await sockets.stranger(port_of(listener), []) == f"{name} (pid {os.getpid()})"
+    assert await sockets.stranger(port_of(listener), []) == f"{NAME} (pid {os.getpid()})"
 
 
 async def test_where_nobody_listens_there_is_no_stranger(sockets: Sockets, listener: socket.socket) -> None:

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from longshore.model import InstanceState, Pool, Rollout, Routing
+from longshore.rollout.terms import Terms
 from support.far import FakeHost, Place
 from support.shop import Shop
 
@@ -136,6 +137,15 @@ async def test_a_pool_that_is_wholly_out_of_reach_gets_no_share_of_the_requests(
         found = shop.lab.world.fleet.traffic(routing, without={"b"})
         assert found.stable is not None
         assert (found.stable.id, found.candidate, found.weight) == ("bbbbbbbb", None, 0)
+
+
+async def test_a_host_that_has_come_back_a_moment_ago_keeps_nobody_from_deleting(shop: Shop) -> None:
+    await deploy(shop, "1.0")
+    host(shop, "b").lose()
+    host(shop, "b").unnoticed = True
+    await shop.lab.service.delete("shop", keep_files=False, terms=Terms("ana"))
+    assert there(shop) == dict.fromkeys(HOSTS, 0)
+    assert shop.lab.store.deployment("shop") is None
 
 
 async def test_one_host_more_than_may_fail_fails_it(shop: Shop) -> None:

@@ -1,5 +1,5 @@
-"""The TCP sockets of units, counted on the host where they are: by ss, which has the kernel choose, or where that is not
-there from /proc, where the kernel walks through all that there could be."""
+"""The TCP sockets of units, counted on the host where they are: by ss, which has the kernel choose, or where that is
+not there from /proc, where the kernel walks through all that there could be."""
 
 from __future__ import annotations
 
