@@ -211,7 +211,7 @@ FAILURES: dict[str, type[RolloutFailed]] = {
 }
 
 
-def sentence(error: Exception) -> str:
+def sentence(error: Exception | str) -> str:
     """What it says, such that another sentence can follow."""
     said = str(error) or type(error).__name__
     return said if said.endswith((".", "!", "?")) else f"{said}."

@@ -106,7 +106,7 @@ class Engine:
             if plan.steps[position].undoable and not await self._undo(journal, plan.steps[position], position):
                 return journal.rollout
         failure = journal.rollout.failure
-        why = failure.message if failure else "The rollout was interrupted."
+        why = sentence(failure.message if failure else "The rollout was interrupted")
         before = [r for r in self._world.store.left_behind(rollout.deployment) if r.number < rollout.number]
         if before:
             # It came to clean up after them and did not get that far: what they have left is not forgotten with it.
@@ -174,8 +174,8 @@ class Engine:
             journal.move(
                 RolloutStatus.held,
                 failure=failure,
-                message=f"{failure.message} Held for inspection (rollback_on_failure is false): what serves keeps "
-                "serving; the next deploy or rollback cleans up.",
+                message=f"{sentence(failure.message)} Held for inspection (rollback_on_failure is false): what serves "
+                "keeps serving; the next deploy or rollback cleans up.",
             )
             return journal.rollout
         journal.move(RolloutStatus.unwinding, failure=failure, message="Undoing everything.")

@@ -282,6 +282,11 @@ def test_a_judgement_says_the_numbers_it_rests_on() -> None:
     assert "p50/p95/p99 ≤ ∞/∞/∞ ms; stable 1000 requests, 1.0 % failed" in reason
 
 
+def test_of_a_version_that_was_asked_nothing_only_that_is_said() -> None:
+    reason = Comparison(LIMITS).look(EMPTY, EMPTY).look(figures(100, 0), EMPTY).judgement().reason
+    assert "candidate 0 requests; stable" in reason
+
+
 def test_the_more_watches_and_the_lower_the_rate_the_more_evidence_is_enough() -> None:
     assert Comparison(LIMITS).enough == pytest.approx(len(CHARGES) / 0.05)
     assert Comparison(LIMITS, 4).enough == pytest.approx(4 * len(CHARGES) / 0.05)

@@ -141,7 +141,7 @@ async def test_a_step_that_fails_undoes_all_that_was_begun_in_reverse(play: Play
     assert ended.status is RolloutStatus.unwound
     assert ended.failure is not None
     assert (ended.failure.code, ended.failure.operation, ended.failure.cause) == ("HOOK_FAILED", failing, "exit 1")
-    assert ended.message == "no Everything was undone; 1.0 serves."
+    assert ended.message == "no. Everything was undone; 1.0 serves."
     assert play.current() == "1.0"
 
 

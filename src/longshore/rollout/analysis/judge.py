@@ -247,6 +247,8 @@ def _share(of: Window, hits: int) -> float:
 
 def _told(of: Window) -> str:
     """`1000 requests, 1.2 % failed (5xx 1.0 %, hidden 0.2 %), 4xx 3.0 %, 3xx 0.0 %, p50/p95/p99 ≤ 10/50/200 ms`"""
+    if not (of.requests or of.failures):
+        return "0 requests"
     points = [quantile(of.latency_ms, q) for q in QUANTILES]
     shown = "/".join("?" if point is None else "∞" if point == inf else f"{point:g}" for point in points)
     return (
