@@ -5,19 +5,33 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from longshore.errors import LeaseLost
-from longshore.hosts import standing
+from longshore.hosts import guard, standing
 from longshore.hosts.base import HostUnreachable, ScriptFailed
 from longshore.hosts.ssh import SshHost
 from support.sshd import Sshd, serving
 
 #: of these tests alone: what is marked as an older manager's is ended wherever it runs
 MANAGER = f"standing{os.getpid()}"
+
+
+class Written:
+    """A session that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.stdin, self.written = self, b""
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    async def drain(self) -> None:
+        pass
 
 
 @pytest.fixture
@@ -98,6 +112,23 @@ async def test_input_is_there_to_its_last_byte_whatever_is_in_it(host: SshHost) 
 async def test_more_input_than_a_pipe_takes_has_a_session_of_its_own(host: SshHost) -> None:
     input = b"x" * (standing.INPUT_MOST + 1)
     assert await said(host, "wc -c", input=input) == b"%d\n" % len(input)
+
+
+async def test_of_a_script_that_did_not_arrive_whole_nothing_is_done(tmp_path: Path) -> None:
+    shown = guard.Pass(MANAGER, 1, "user", "link")
+    session = Written()
+    shell = standing.Standing(session, guard.words("user"), lambda: None)  # type: ignore[arg-type]
+    await shell.send(guard.passing(shown, 'touch "$1"', (str(tmp_path / "done"),), {}), 0)
+    environment = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "PATH": os.environ["PATH"]}
+
+    def told(text: bytes) -> None:
+        subprocess.run(standing.SHELL.split(), input=text, env=environment, capture_output=True)
+
+    for size in range(0, len(session.written) - 1, 101):
+        told(session.written[:size])
+        assert not (tmp_path / "done").exists(), session.written[size - 80 : size]
+    told(session.written)
+    assert (tmp_path / "done").exists()
 
 
 async def test_a_shell_that_was_ended_while_it_was_idle_is_replaced(host: SshHost, sshd: Sshd) -> None:
