@@ -18,6 +18,7 @@ import pytest
 
 from longshore.demo.load import Load
 from longshore.demo.wire import Failed
+from longshore.drivers.identity import all_ended
 from support.envoy import needs_envoy
 from support.kills import LIGHT, SHORT
 from support.manager import Site, bounded, open_site, until
@@ -137,8 +138,11 @@ async def test_envoy_killed_while_no_manager_runs_is_back_with_the_next_one_in_t
     assert rollout is not None
     await begun(site.data, "watch_canary_50")
     await site.kill()
+    envoy = site.envoy()
+    assert envoy is not None
     await kill_envoy(site)
-    await until(lambda: site.envoy() is None, "it is gone")
+    # By a pidfd: what runs loses its command line, by which it is found, before its ports.
+    assert await all_ended([envoy], 10.0)
     with pytest.raises(Failed, match="refused"):
         await site.answers(1)
     await site.restart()
