@@ -22,6 +22,8 @@ from longshore.drivers.base import Inspection
 
 #: bytes of an answer that are read; the rest is left unread and the connection closed
 MAX_BODY = 64 * 1024
+#: what is said where nobody listens
+REFUSED = "connection refused"
 #: characters of an unhealthy answer that are shown
 SHOWN_BODY = 200
 #: first pause between probes while an instance starts, its growth, and its largest value, in seconds. A probe costs
@@ -60,11 +62,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """One answer. message: for people, such as "GET http://127.0.0.1:20003/health → 503 in 3 ms: starting"."""
+    """One answer. message: for people, such as "GET http://127.0.0.1:20003/health → 503 in 3 ms: starting"; refused:
+    nobody listens there."""
 
     ok: bool
     message: str
     duration_s: float
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ async def probe(check: Check) -> ProbeResult:
         ok, answer = False, reason_of(error)
     duration = time.perf_counter() - started
     head, colon, rest = answer.partition(": ")
-    return ProbeResult(ok, f"{check} → {head} in {duration * 1000:.0f} ms{colon}{rest}", duration)
+    return ProbeResult(ok, f"{check} → {head} in {duration * 1000:.0f} ms{colon}{rest}", duration, answer == REFUSED)
 
 
 async def await_ready(
@@ -274,7 +278,7 @@ def reason_of(error: Exception) -> str:
     while (inner := found.__cause__ or found.__context__) is not None:
         found = inner
     if isinstance(found, ConnectionRefusedError):
-        return "connection refused"
+        return REFUSED
     return f"failed: {found}" if str(found) else f"failed: {type(found).__name__}"
 
 

@@ -21,6 +21,10 @@ from longshore.store import Store
 LOG_LINES = 15
 
 
+#: seconds that the router may take to be there again after it was killed
+ROUTER_S = 5.0
+
+
 class NotReady(Exception):
     """An instance did not become ready. `cause`: the last lines of its log, or of the last probe."""
 
@@ -113,14 +117,18 @@ class Readiness:
             )
 
     async def await_check(self, check: Check, spec: Spec) -> ProbeResult:
-        """Ask until it passes, as often as makes a ready instance unready; a URL elsewhere until the deadline."""
-        tries = spec.health_check.unhealthy_threshold
-        until = self._clock.monotonic() + (spec.health_check.deadline if check.kind == "url" else 0.0)
+        """Ask until it passes, as often as makes a ready instance unready; a URL elsewhere until the deadline, and the
+        public port for as long as nobody listens there: the router was perhaps killed, and is being started again."""
+        tries, began = spec.health_check.unhealthy_threshold, self._clock.monotonic()
+        is_router = check.kind in ("http", "tcp") and check.port == self.opened_port(spec)
         pause = 0.02
         while True:
             result = await self._prober.probe(check)
             tries -= 1
-            if result.ok or (tries <= 0 and self._clock.monotonic() >= until):
+            patience_s = spec.health_check.deadline if check.kind == "url" else 0.0
+            if is_router and result.refused:
+                patience_s = ROUTER_S
+            if result.ok or (tries <= 0 and self._clock.monotonic() >= began + patience_s):
                 return result
             await self._clock.sleep(pause)
             pause = min(pause * 1.5, 1.0)
