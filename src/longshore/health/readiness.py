@@ -120,7 +120,7 @@ class Readiness:
         """Ask until it passes, as often as makes a ready instance unready; a URL elsewhere until the deadline, and the
         public port for as long as nobody listens there: the router was perhaps killed, and is being started again."""
         tries, began = spec.health_check.unhealthy_threshold, self._clock.monotonic()
-        is_router = check.kind in ("http", "tcp") and check.port == self.opened_port(spec)
+        is_router = check == self.public_check(spec)
         pause = 0.02
         while True:
             result = await self._prober.probe(check)
@@ -164,16 +164,21 @@ class Readiness:
         timeout_s = spec.health_check.timeout
         instances = [instance for id in ids if (instance := self._store.instance(id)) is not None]
         checks = [check for instance in instances if (check := self.check(instance, spec)).kind != "alive"]
-        if instances and (port := self.opened_port(spec)) is not None:
-            if spec.probe_path is not None:
-                checks.append(Check(kind="http", port=port, path=spec.probe_path, timeout_s=timeout_s))
-            else:
-                checks.append(Check(kind="tcp", port=port, timeout_s=timeout_s))
+        if instances and (public := self.public_check(spec)) is not None:
+            checks.append(public)
         if spec.external_check is not None:
             checks.append(Check(kind="url", url=spec.external_check, timeout_s=timeout_s))
         elif not instances and spec.health_check_url:
             checks.append(Check(kind="url", url=spec.health_check_url, timeout_s=timeout_s))
         return checks
+
+    def public_check(self, spec: Spec) -> Check | None:
+        """How it is asked for as its clients do, where our router opens its public port."""
+        if (port := self.opened_port(spec)) is None:
+            return None
+        if spec.probe_path is not None:
+            return Check(kind="http", port=port, path=spec.probe_path, timeout_s=spec.health_check.timeout)
+        return Check(kind="tcp", port=port, timeout_s=spec.health_check.timeout)
 
     def opened_port(self, spec: Spec) -> int | None:
         """The public port, where our router opens it on this machine."""

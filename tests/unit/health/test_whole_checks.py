@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from support.makers import make_spec
 
 PORT = 8080
 SPEC = make_spec(health_check_url=f"http://localhost:{PORT}/health")
-PUBLIC = Check("http", port=PORT, path="/health")
+PUBLIC = Check("http", port=PORT, path="/health", timeout_s=SPEC.health_check.timeout)
 
 
 class Probes:
@@ -54,7 +55,10 @@ async def test_one_that_does_not_come_back_fails_the_check_in_the_end() -> None:
     assert ROUTER_S <= took < ROUTER_S + 2
 
 
-@pytest.mark.parametrize(("check", "refused_s"), [(PUBLIC, 0.0), (Check("http", port=PORT + 1), 1000.0)])
+@pytest.mark.parametrize(
+    ("check", "refused_s"),
+    [(PUBLIC, 0.0), (replace(PUBLIC, port=PORT + 1), 1000.0), (replace(PUBLIC, host="10.0.0.5"), 1000.0)],
+)
 async def test_a_bad_answer_and_an_instance_that_refuses_are_asked_as_often_as_makes_one_unready(
     check: Check, refused_s: float
 ) -> None:
