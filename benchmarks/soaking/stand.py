@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sqlite3
 import sys
 import time
@@ -22,7 +21,7 @@ from longshore.client import AsyncLongshore
 from longshore.client.results import OPEN_STATUSES
 from longshore.demo.ledger import Loss
 from longshore.demo.manager import ManagerFailed
-from longshore.demo.stage import Stage
+from longshore.demo.stage import Stage, free_port
 from longshore.drivers.identity import Stat
 from longshore.drivers.members import environment, processes
 from longshore.drivers.process import MARK
@@ -30,9 +29,6 @@ from soaking.clients import Clients
 from soaking.inspected import INSPECTION
 from soaking.roles import HELD_BACK_S, HELD_S, App, roles
 
-#: above the ports of services, below those of instances (20000-29999) and of outgoing connections, one of which could
-#: otherwise take a port while the manager or Envoy is down
-PORTS = range(10_000, 20_000)
 #: keep-alive requests a second on all deployments together, more or less
 REQUESTS_PER_S = 620
 CONNECTIONS = 2
@@ -65,7 +61,7 @@ class Stand(Stage):
         self.inspection = directory / "inspection.json"
         super().__init__(directory, {**(settings or {}), INSPECTION: str(self.inspection)})
         self.manager.program = (sys.executable, "-P", str(INSPECTED))
-        self.manager.listen = f"127.0.0.1:{unused_port()}"
+        self.manager.listen = f"127.0.0.1:{free_port()}"
         self.apps: list[App] = []
         self.clients = Clients()
         self.faults: list[Fault] = []
@@ -105,7 +101,7 @@ class Stand(Stage):
 
     def add_apps(self, deployments: int, seed: int) -> None:
         for number, role in enumerate(roles(deployments)):
-            port = unused_port([app.port for app in self.apps])
+            port = free_port({app.port for app in self.apps})
             self.apps.append(App(role, port, random.Random(f"{seed}/{number}")))
 
     def app(self, name: str) -> App:
@@ -248,16 +244,6 @@ def entries(prefix: str) -> list[tuple[Stat, str]]:
         for line in environment(stat.pid).split(b"\0")
         if line.startswith(needle)
     ]
-
-
-def unused_port(taken: list[int] | None = None) -> int:
-    """A port of PORTS where nobody listens. Raises OSError where there is none in a hundred tries."""
-    for port in random.sample(PORTS, 100):
-        with socket.socket() as probe, suppress(OSError):
-            if port not in (taken or ()):
-                probe.bind(("127.0.0.1", port))
-                return port
-    raise OSError(f"no port of 127.0.0.1 between {PORTS.start} and {PORTS.stop - 1} is free")
 
 
 async def until(look: Callable[[], Awaitable[bool]], bound_s: float, pause_s: float = 0.02) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from longshore.client import AsyncLongshore
-from longshore.demo.stage import free_port
+from support.backends import free_port
 from support.manager import bounded, until
 
 pytestmark = pytest.mark.slow

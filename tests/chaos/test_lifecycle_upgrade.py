@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from longshore.client.results import Rollout
-from longshore.demo.stage import free_port
+from support.backends import free_port
 from support.envoy import needs_envoy
 from support.kills import LIGHT, REPLICAS, SHORT, nothing_lost
 from support.manager import Site, bounded, open_site

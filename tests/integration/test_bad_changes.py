@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from support.hostile import ROOT, Hostile, ask, error_of, free_port, hostile_manager, processes, until
+from support.backends import free_port
+from support.hostile import ROOT, Hostile, ask, error_of, hostile_manager, processes, until
 
 STRATEGIES = ("recreate", "rolling", "blue-green", "canary")
 AT_ONCE = {"steps": [{"weight": 50, "pause": "0s"}, {"weight": 100, "pause": "0s"}]}

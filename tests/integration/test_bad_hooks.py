@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.hostile import Hostile, ask, free_port, hostile_manager, processes, until
+from support.backends import free_port
+from support.hostile import Hostile, ask, hostile_manager, processes, until
 
 
 @pytest.fixture(scope="module")

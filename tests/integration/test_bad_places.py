@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from support.hostile import ROOT, Hostile, ask, error_of, free_port, hostile_manager, listening, until
+from support.backends import free_port
+from support.hostile import ROOT, Hostile, ask, error_of, hostile_manager, listening, until
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from support.hostile import ROOT, Hostile, error_of, free_port, hostile_manager
+from support.backends import free_port
+from support.hostile import ROOT, Hostile, error_of, hostile_manager
 
 
 @pytest.fixture(scope="module")

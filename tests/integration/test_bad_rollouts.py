@@ -11,7 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from support.hostile import ROOT, Hostile, ask, error_of, free_port, hostile_manager, processes, until
+from support.backends import free_port
+from support.hostile import ROOT, Hostile, ask, error_of, hostile_manager, processes, until
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from support.hostile import ROOT, Hostile, ask, free_port, hostile_manager, until
+from support.backends import free_port
+from support.hostile import ROOT, Hostile, ask, hostile_manager, until
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from support.backends import free_port
 from support.envoy import needs_envoy
-from support.hostile import ROOT, Hostile, free_port, hostile_manager, until
+from support.hostile import ROOT, Hostile, hostile_manager, until
 
 pytestmark = [needs_envoy, pytest.mark.slow]
 

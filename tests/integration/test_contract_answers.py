@@ -15,7 +15,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from longshore.errors import LongshoreError
-from support.hostile import ROOT, Hostile, ask, error_of, free_port, hostile_manager, processes, until
+from support.backends import free_port
+from support.hostile import ROOT, Hostile, ask, error_of, hostile_manager, processes, until
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 #: as Go's time.Duration.String prints them

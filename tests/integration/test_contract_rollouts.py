@@ -13,7 +13,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from support.hostile import ROOT, Hostile, free_port, hostile_manager, until
+from support.backends import free_port
+from support.hostile import ROOT, Hostile, hostile_manager, until
 from support.manager import Site, open_site
 from support.manager import until as until_true
 

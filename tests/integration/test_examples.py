@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import sys
 import tomllib
 from collections.abc import AsyncIterator
@@ -16,15 +15,10 @@ from websockets.asyncio.client import connect
 
 from longshore.api.wire_request import parse_request
 from longshore.demo.wire import Connection, Failed
+from support.backends import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DEPLOY_FILES = sorted(EXAMPLES.glob("*/longshore.toml"))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

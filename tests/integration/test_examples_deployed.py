@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from longshore.demo.load import Load, Mix
-from longshore.demo.stage import free_port, open_stage
+from longshore.demo.stage import open_stage
 from longshore.demo.wire import Connection
+from support.backends import free_port
 
 #: GETs alone: not every example takes a POST
 GETS = Mix(connections=4, post_every=10**9, websockets=0, streams=0, slow=0, pause_s=0.005)

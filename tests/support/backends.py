@@ -13,29 +13,24 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import random
-import socket
+from collections import deque
 from contextlib import suppress
 
+from longshore.ports import PortRange
 from longshore.routers.base import Target
 
-#: Workers of pytest-xdist take ports from ranges of their own, and none takes the same twice.
-_FIRST = 10000 + 2000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10)
-_given: set[int] = set()
+#: Workers of pytest-xdist take ports from ranges of their own, and none takes the same soon again. They are below the
+#: ephemeral ports, so that neither a connection nor who listens on port 0 gets one before it is bound.
+_FIRST = 10000 + 2000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5)
+_RANGE = PortRange(_FIRST, _FIRST + 1999)
+_given: deque[int] = deque(maxlen=1000)
 
 
 def free_port() -> int:
-    """A port nobody has, below the ephemeral range, so that no client connection gets it before it is bound."""
-    while True:
-        port = random.randrange(_FIRST, _FIRST + 2000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("0.0.0.0", port))
-            except OSError:
-                continue
-        if port not in _given:
-            _given.add(port)
-            return port
+    """A port that nobody has, and that nobody else gets who has not asked for it."""
+    port = _RANGE.free(set(_given))
+    _given.append(port)
+    return port
 
 
 class Backend:

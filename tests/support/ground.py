@@ -7,9 +7,7 @@ have lost a request to a kill is known here; every other loss is a violation.
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
-import socket
 import threading
 import time
 from collections import Counter
@@ -25,6 +23,7 @@ from longshore.demo.load import Load, Mix
 from longshore.demo.wire import Connection, Failed
 from longshore.drivers.identity import read_stat, send
 from longshore.routers.base import RouterError
+from support.backends import free_port
 from support.envoy_view import look_at_takers
 from support.manager import Site, bounded, open_site
 
@@ -67,7 +66,7 @@ class Ground:
     steps: int = 0
     #: the next history is not told
     dull: bool = False
-    ports: dict[str, int] = field(default_factory=lambda: dict(zip(NAMES, unused_ports(len(NAMES)), strict=True)))
+    ports: dict[str, int] = field(default_factory=lambda: {name: free_port() for name in NAMES})
     loads: dict[str, Load] = field(default_factory=dict)
     #: deployment → rows of its ledger that were judged
     seen: dict[str, int] = field(default_factory=dict)
@@ -251,17 +250,6 @@ def open_ground(directory: Path, seconds: float) -> Iterator[Ground]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
-
-
-def unused_ports(count: int) -> list[int]:
-    """Below those of instances and of outgoing connections: one of these could take a port while Envoy is down."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.randrange(10_000, 20_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found += [port] if port not in found else []
-    return found
 
 
 async def _end(ground: Ground) -> None:

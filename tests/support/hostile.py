@@ -37,12 +37,6 @@ def until(what: str, true: Callable[[], Any], seconds: float = 15.0) -> Any:
     return answer
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def processes(mark: str) -> list[int]:
     """Pids of live processes whose command line or environment holds `mark`, but for this one."""
     found = []

@@ -33,6 +33,7 @@ from longshore.demo.wire import Connection
 from longshore.drivers.identity import Stat, all_ended, send
 from longshore.drivers.members import environment, processes
 from longshore.drivers.process import MARK
+from support.backends import free_port
 
 FUSED = Path(__file__).with_name("fused_manager.py")
 POLITE = Path(__file__).with_name("polite_app.py")
@@ -48,6 +49,7 @@ class Site(Stage):
     def __init__(self, directory: Path, replicas: int, settings: Mapping[str, str] | None = None) -> None:
         super().__init__(directory, {"FUSED_DATA_DIR": str(directory / "data"), **(settings or {})})
         self.manager.program = (sys.executable, "-P", str(FUSED))
+        self.port = free_port()  # clear of other workers'
         self.replicas = replicas
         #: how long a manager takes that finds nothing to do: mostly the interpreter's own time
         self.idle_start_s = 0.0

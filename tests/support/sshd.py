@@ -38,6 +38,8 @@ class Sshd:
     most: int = 0
     #: what login scripts do before a command, and what is run instead of any
     before: str = ""
+    #: seconds that each shell is still there after it has ended
+    lingers_s: float = 0.0
     instead: Callable[[asyncssh.SSHServerProcess[bytes]], Awaitable[None]] | None = None
 
     @property
@@ -103,6 +105,7 @@ class Sshd:
         try:
             await asyncio.gather(_carry(child.stdout, process.stdout), _carry(child.stderr, process.stderr))
             code = await child.wait()
+            await asyncio.sleep(self.lingers_s)
         finally:
             self.running.discard(child.pid)
             self.changed.set()

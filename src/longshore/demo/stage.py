@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Set
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from longshore.client import AsyncLongshore, ClientError, DeploymentInProgress, DeploymentNotFound
 from longshore.demo.manager import Manager, ManagerFailed
+from longshore.ports import PortRange
 
 APP = Path(__file__).with_name("app.py")
 NAME = "shop"
+#: Clear of what the system gives to whoever asks for any port, and of what instances are given: while the router that
+#: has one of these is away, nobody gets it by chance.
+PUBLIC_PORTS = PortRange(10_000, 19_999)
 
 
 class Stage:
@@ -147,8 +150,6 @@ async def _take_down(stage: Stage) -> None:
     await asyncio.to_thread(shutil.rmtree, stage.directory)
 
 
-def free_port() -> int:
-    """A port of the loopback where nobody listens at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(taken: Set[int] = frozenset()) -> int:
+    """A port for a deployment, where nobody listens at the moment. Raises DriverError where there is none."""
+    return PUBLIC_PORTS.free(taken)

@@ -168,7 +168,8 @@ class SshHost(HostWithSessions):
                     if ended_idle and isinstance(error, Exception):
                         continue  # so it has not begun with this
                     raise
-                self._idle.put(opened.connection, shell)
+                if not self._idle.put(opened.connection, shell):
+                    await self._end_of_shell(shell)
                 return done
 
     async def _done_by(self, shell: Standing, text: bytes, input: bytes, timeout_s: float) -> Done:
@@ -184,6 +185,16 @@ class SshHost(HostWithSessions):
     async def _standing(self, connection: SSHClientConnection, shown: guard.Pass) -> Standing:
         process = await self._shell(connection, standing.SHELL)
         return Standing(_Channel(self, connection, process, shown), guard.words(shown.scope), process.close)
+
+    async def _end_of_shell(self, shell: Standing) -> None:
+        """It reads that nothing comes any more, and sshd sees its end: until then sshd counts its session, closed or
+        not."""
+        with contextlib.suppress(TimeoutError, HostUnreachable):  # its last script has ended well all the same
+            async with asyncio.timeout(END_S):
+                with self._telling():
+                    shell.session.stdin.write_eof()
+                await shell.session.ended()
+        shell.close()
 
     @asynccontextmanager
     async def _start(self, connection: SSHClientConnection, text: bytes, shown: guard.Pass) -> AsyncGenerator[Session]:

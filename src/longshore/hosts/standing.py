@@ -97,10 +97,14 @@ class Idle:
         self._of: object = None
         self._closing: asyncio.TimerHandle | None = None
 
-    def put(self, connection: object, shell: Standing) -> None:
+    def put(self, connection: object, shell: Standing) -> bool:
+        """Whether there was room: there is none while one of the same connection waits."""
+        if self._shell is not None and self._of is connection:
+            return False
         self.close()
         self._of, self._shell = connection, shell
         self._closing = asyncio.get_running_loop().call_later(IDLE_S, self.close)
+        return True
 
     def take(self, connection: object) -> Standing | None:
         """The one of this connection, if there is one; one of another connection is gone with it."""

@@ -196,6 +196,13 @@ async def test_all_who_ask_at_once_share_one_connection(make: Maker, sshd: Sshd)
     assert sshd.most <= SESSIONS
 
 
+async def test_one_that_ends_slowly_counts_until_it_has_ended(make: Maker, sshd: Sshd) -> None:
+    sshd.lingers_s = 0.05
+    host = make()
+    await asyncio.gather(*(host.run("echo $$") for _ in range(4 * SESSIONS)))
+    assert sshd.most <= SESSIONS
+
+
 async def test_who_stops_waiting_for_it_leaves_it_to_the_others(make: Maker, sshd: Sshd) -> None:
     host = make()
     first, second = asyncio.create_task(host.connect()), asyncio.create_task(host.connect())
