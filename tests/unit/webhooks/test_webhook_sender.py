@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import logging
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -292,11 +291,10 @@ async def test_the_sender_stops_at_once_while_a_receiver_hangs(
 ) -> None:
     monkeypatch.setattr(sending, "TIMEOUT_S", 60.0)
     receiver.otherwise = hanging
-    async with post.sender(chat(receiver.url)) as outbox:
-        tell(outbox)
-        await receiver.arrived(1)
-        began = time.monotonic()
-    assert time.monotonic() - began < 1
+    async with asyncio.timeout(30):
+        async with post.sender(chat(receiver.url)) as outbox:
+            tell(outbox)
+            await receiver.arrived(1)
     assert (post.only.state, post.only.attempts) == ("pending", 0)
 
 
