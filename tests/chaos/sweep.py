@@ -36,7 +36,7 @@ from longshore.demo.manager import ManagerFailed
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/reliability.md"
 #: what the results are of: where any of it changes they are set aside
-CODE = (ROOT / "src/longshore", ROOT / "tests/support/fused_manager.py", ROOT / "tests/chaos/sweeping")
+CODE = (ROOT / "src/longshore", ROOT / "tests/support", ROOT / "tests/chaos/sweeping")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,9 @@ def report(sweep: Sweep, console: Console) -> int:
 def about(sweep: Sweep) -> str:
     """What the figures are of, and nothing that names the machine."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    how = "Every write" if sweep.complete and sweep.options.every == 1 else "A part of the writes"
+    whole = sweep.complete and sweep.options.every == 1
+    missed = sum(len(course.unreached()) for course in sweep.courses)
+    how = f"Every write{f' but {missed} that no kill came to' * bool(missed)}" if whole else "A part of the writes"
     return (
         f"{how}, {sweep.options.sites} sites side by side, on {psutil.cpu_count() or 0} processors, "
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.machine()}, "

@@ -243,6 +243,8 @@ def open_ground(directory: Path, seconds: float) -> Iterator[Ground]:
             do(_end(ground))
             do(stack.__aexit__(None, None, None))
             raise
+        if looking.done():
+            looking.result()  # it has failed, and nobody has looked since
         looking.cancel()
         do(_end(ground))
         do(stack.__aexit__(None, None, None))

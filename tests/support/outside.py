@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from inspect import isawaitable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from longshore.client import ClientError
 from longshore.client.results import OPEN_STATUSES
@@ -16,6 +16,7 @@ from longshore.drivers.members import listening
 from longshore.routers.base import RouterError
 from support.envoy_view import look, look_at_takers
 from support.ground import Ground
+from support.manager import Site
 from support.once import ran_as_it_may
 
 #: requests on connections of their own, for each instance
@@ -24,14 +25,29 @@ ASKED = 2
 HOOKS = ("first", "second")
 
 
-def rollouts(ground: Ground) -> list[str]:
+def hooks_into(file: Path, pause_s: float) -> list[str]:
+    """Hooks of one phase that write down that they ran, and take so long."""
+    return [f"echo $DEPLOYMENT_ROLLOUT_ID $DEPLOYMENT_HOOK {each} >> {file}; sleep {pause_s:g}" for each in HOOKS]
+
+
+class Seen(Protocol):
+    """What is looked at. hooks_file: a line of "ROLLOUT PHASE HOOK" for each hook that began."""
+
+    @property
+    def site(self) -> Site: ...
+
+    @property
+    def hooks_file(self) -> Path: ...
+
+
+def rollouts(ground: Seen) -> list[str]:
     """None is in progress, held or stuck."""
     rows = ground.site.rows("SELECT deployment, number, status, message FROM rollouts")
     bad = [row for row in rows if row["status"] in OPEN_STATUSES or row["status"] in ("held", "stuck")]
     return [f"{row['deployment']} {row['number']} is {row['status']}: {row['message']}" for row in bad]
 
 
-def journal(ground: Ground) -> list[str]:
+def journal(ground: Seen) -> list[str]:
     sql = (
         "SELECT r.deployment, r.number, j.name, j.undo, j.status, j.ended_at FROM journal j JOIN rollouts r "
         "ON r.id = j.rollout_id WHERE j.status = 'running' OR j.ended_at IS NULL OR r.ended_at IS NULL"
@@ -39,7 +55,7 @@ def journal(ground: Ground) -> list[str]:
     return [f"a step was left open: {row}" for row in ground.site.rows(sql)]
 
 
-def hooks(ground: Ground) -> list[str]:
+def hooks(ground: Seen) -> list[str]:
     """As support/once.py says, by what the hooks themselves have written."""
     lines = ground.hooks_file.read_text().split("\n")[:-1] if ground.hooks_file.exists() else []
     ran = Counter(tuple(line.split()) for line in lines)
@@ -59,7 +75,7 @@ def hooks(ground: Ground) -> list[str]:
     return wrong
 
 
-def releases(ground: Ground) -> Iterator[str]:
+def releases(ground: Seen) -> Iterator[str]:
     """One is committed: `current`, every instance and the directory say the same, and nothing else is there."""
     site = ground.site
     deployments = {row["name"]: row for row in site.rows("SELECT * FROM deployments")}
@@ -82,7 +98,20 @@ def releases(ground: Ground) -> Iterator[str]:
             yield f"instances of {name} are of {sorted(of)}, and {version} is committed"
 
 
-def processes(ground: Ground) -> Iterator[str]:
+def ends(ground: Seen) -> Iterator[str]:
+    """The last rollout of each has ended as what is committed says: the new version, or the one from before."""
+    site = ground.site
+    last = "number = (SELECT max(number) FROM rollouts WHERE deployment = d.name)"
+    for row in site.rows(
+        "SELECT d.name, d.current_version, r.status, r.version, r.previous_version, r.number FROM deployments d "
+        f"JOIN rollouts r ON r.deployment = d.name AND r.{last}"
+    ):
+        wanted = row["version"] if row["status"] == "succeeded" else row["previous_version"]
+        if row["current_version"] != wanted:
+            yield f"rollout {row['number']} of {row['name']} is {row['status']}, {row['current_version']} committed"
+
+
+def processes(ground: Seen) -> Iterator[str]:
     site = ground.site
     rows = [row for row in site.instances() if row["state"] != "stopped"]
     found = [launch for _, launch in site.launches()]
@@ -97,7 +126,7 @@ def processes(ground: Ground) -> Iterator[str]:
         yield f"hooks run on: {running}"
 
 
-def ports(ground: Ground) -> Iterator[str]:
+def ports(ground: Seen) -> Iterator[str]:
     leased = {row["launch_id"]: row["port"] for row in ground.site.instances()}
     for stat, launch in ground.site.launches():
         if (open_ := listening([stat.pid])) != {leased.get(launch)}:
@@ -108,7 +137,7 @@ def ports(ground: Ground) -> Iterator[str]:
         yield f"Envoy listens on {sorted(heard)} for {public}"
 
 
-async def router(ground: Ground) -> list[str]:
+async def router(ground: Seen) -> list[str]:
     """Envoy has a listener, clusters and routes for what serves, and for nothing else."""
     public = _public(ground)
     if await asyncio.to_thread(ground.site.envoy) is None:
@@ -175,13 +204,13 @@ async def takers(ground: Ground) -> list[str]:
     return wrong
 
 
-def _public(ground: Ground) -> dict[str, int]:
+def _public(ground: Seen) -> dict[str, int]:
     """Deployment → its port, of those that serve."""
     rows = ground.site.rows("SELECT name, public_port, current_version FROM deployments")
     return {row["name"]: row["public_port"] for row in rows if row["current_version"]}
 
 
-def _pools(ground: Ground) -> dict[str, set[int]]:
+def _pools(ground: Seen) -> dict[str, set[int]]:
     """Cluster → ports of its instances, by the stored routing."""
     port_of = {row["id"]: row["port"] for row in ground.site.instances()}
     found: dict[str, set[int]] = {}
@@ -197,26 +226,34 @@ def _names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()} if directory.exists() else set()
 
 
-Blocking = Callable[[Ground], Iterable[str]]
-Asking = Callable[[Ground], Awaitable[list[str]]]
+Blocking = Callable[[Any], Iterable[str]]
+Asking = Callable[[Any], Awaitable[list[str]]]
 
+ROUTED = "no listener, cluster or route that no deployment owns"
+
+# What holds of any site that is at rest: the sweep asks this as well.
 # To add an invariant: a function here that looks from outside and answers with a sentence for each thing that is wrong,
-# and a line below, whose key says what should be. It is asked until nothing is wrong, within SETTLE_S of
-# support/real_history.py. docs/reliability.md names them in its section on histories.
-INVARIANTS: dict[str, Blocking | Asking] = {
+# and a line below, whose key says what should be. It is asked until nothing is wrong, within a bound.
+# docs/reliability.md names them in its section on histories.
+AT_REST: dict[str, Blocking | Asking] = {
     "every rollout is over": rollouts,
     "every step is closed": journal,
     "hooks ran once": hooks,
     "one release is committed": releases,
+    "the last rollout has ended as that says": ends,
     "no process that no deployment owns": processes,
     "no port that no deployment owns": ports,
-    "no listener, cluster or route that no deployment owns": router,
+    ROUTED: router,
+}
+#: and of a Ground, whose clients and ports are known
+INVARIANTS: dict[str, Blocking | Asking] = {
+    **AT_REST,
     "what answers is what the status says": answers,
     "every instance takes requests": takers,
 }
 
 
-async def problems(ground: Ground, what: str) -> list[str]:
+async def problems(ground: Seen, what: str) -> list[str]:
     """What of an invariant does not hold. The clients go on asking while it is looked at."""
 
     def look() -> list[str] | Awaitable[list[str]]:

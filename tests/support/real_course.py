@@ -19,7 +19,7 @@ from longshore.client.results import Rollout
 from longshore.rollout.strategies.rolling import bounds
 from support.ground import GRACE_S, NAMES, Ground
 from support.manager import bounded
-from support.outside import HOOKS, INVARIANTS, problems
+from support.outside import INVARIANTS, hooks_into, problems
 
 MOODY = Path(__file__).with_name("moody_app.py")
 #: kind of a release → its application's configuration
@@ -232,8 +232,7 @@ class RealCourse(RuleBasedStateMachine):
 
     def spec(self, name: str, kind: str, strategy: str, replicas: int, unavailable: int) -> dict[str, Any]:
         ground = self.ground
-        write = f"echo $DEPLOYMENT_ROLLOUT_ID $DEPLOYMENT_HOOK %s >> {ground.hooks_file}; sleep 0.1"
-        hooks = [write % each for each in HOOKS]
+        hooks = hooks_into(ground.hooks_file, 0.1)
         judged_soon = {"interval": "300ms", "timeout": "500ms", "deadline": "1s", "healthy_threshold": 1}
         patient = {**judged_soon, "interval": "500ms", "timeout": "1s", "deadline": "15s"}
         spec = ground.site.spec(

@@ -12,7 +12,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from chaos.sweeping.cases import Group
-from chaos.sweeping.stand import BROKEN, REPLICAS, SHORT, Stand
+from chaos.sweeping.stand import BROKEN, REPLICAS, Stand
 from longshore.client import ApiError, DeploymentNotFound
 from longshore.demo.stage import NAME
 from longshore.demo.wire import Failed, open_stream
@@ -29,6 +29,8 @@ class Act(Protocol):
     loaded: bool
     #: it takes an `at`, and is measured at many
     aborts: bool
+    #: how it has ended, as check() says, where it was answered that it succeeded; "": that says nothing
+    answered: str
 
     async def restore(self, stand: Stand) -> None:
         """Make the state that it begins from, out of any that it may leave."""
@@ -46,6 +48,7 @@ class _Settling:
 
     loaded = True
     aborts = False
+    answered = "as wanted"
 
     async def restore(self, stand: Stand) -> None:
         pass
@@ -64,17 +67,19 @@ class _Settling:
 class GoodRelease(_Settling):
     async def do(self, stand: Stand, arm: Arm, at: int) -> None:
         arm()
-        await stand.site.deploy(stand.fresh(), stand.group.strategy, **SHORT)
+        await stand.site.deploy(stand.fresh(), stand.group.strategy, **stand.short)
 
 
 class FailingRelease(_Settling):
+    answered = ""
+
     def may_serve(self, stand: Stand) -> set[str]:
         return {stand.serving}
 
     async def do(self, stand: Stand, arm: Arm, at: int) -> None:
         arm()
         with suppress(ApiError):
-            await stand.site.deploy(stand.fresh(), stand.group.strategy, **BROKEN)
+            await stand.site.deploy(stand.fresh(), stand.group.strategy, **stand.short | BROKEN)
             raise AssertionError("a release that is never healthy was deployed")
 
 
@@ -82,11 +87,12 @@ class Abort(_Settling):
     """The manager stands still at a write of a deploy; the request arrives; it goes on, and finds it."""
 
     aborts = True
+    answered = ""
 
     async def do(self, stand: Stand, arm: Arm, at: int) -> None:
         site = stand.site
         site.light_fuse(at, "committed", sent=signal.SIGSTOP)
-        deploying = asyncio.ensure_future(site.begin(stand.fresh(), stand.group.strategy, **SHORT))
+        deploying = asyncio.ensure_future(site.begin(stand.fresh(), stand.group.strategy, **stand.short))
         asking: asyncio.StreamWriter | None = None
         try:
             stopped = await stand.stopped()
@@ -127,6 +133,8 @@ class Rollback(_Settling):
 
 
 class Restart(_Settling):
+    answered = "as before"  # the same version
+
     async def do(self, stand: Stand, arm: Arm, at: int) -> None:
         arm()
         await stand.site.client.restart(NAME, timeout=60)
@@ -152,6 +160,7 @@ class FirstDeploy:
 
     loaded = False
     aborts = False
+    answered = "as wanted"
 
     async def restore(self, stand: Stand) -> None:
         with suppress(DeploymentNotFound):
@@ -160,7 +169,7 @@ class FirstDeploy:
 
     async def do(self, stand: Stand, arm: Arm, at: int) -> None:
         arm()
-        await stand.site.deploy(stand.fresh(), stand.group.strategy, **SHORT)
+        await stand.site.deploy(stand.fresh(), stand.group.strategy, **stand.short)
 
     async def check(self, stand: Stand) -> str:
         with suppress(DeploymentNotFound):
@@ -177,6 +186,7 @@ class Delete:
 
     loaded = False
     aborts = False
+    answered = "gone"
 
     async def restore(self, stand: Stand) -> None:
         try:

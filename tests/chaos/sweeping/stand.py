@@ -6,7 +6,8 @@ import asyncio
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from longshore.demo.load import Load
 from longshore.drivers.identity import read_stat, send
 from support import kills
 from support.manager import Site, open_site, until
+from support.outside import AT_REST, ROUTED, hooks_into, problems
 from support.waits import Patience
 
 REPLICAS = 2
@@ -33,9 +35,17 @@ SHORT: dict[str, Any] = {
     "drain_timeout": "10s",
     "stop_timeout": "3s",
 }
+#: what a release that is never healthy has instead
 BROKEN: dict[str, Any] = {
-    **SHORT, "broken": True, "health_check": {"interval": "100ms", "timeout": "500ms", "deadline": "500ms"}
+    "broken": True, "health_check": {"interval": "100ms", "timeout": "500ms", "deadline": "500ms"}
 }  # fmt: skip
+#: of each of two hooks before and two after: enough to be killed in the middle of one
+HOOK_S = 0.02
+#: seconds until nothing is left that nobody owns
+REST_S = 15.0
+#: what is asked after every kill; Envoy's own view of itself after all of a group, as it keeps what it is to forget for
+#: some seconds, until nobody uses it
+AFTER_A_KILL = tuple(what for what in AT_REST if what != ROUTED)
 
 
 class Stand:
@@ -51,6 +61,24 @@ class Stand:
         #: another one that is kept, to go back to
         self.other = ""
         self._count = 0
+
+    @property
+    def hooks_file(self) -> Path:
+        return self.site.directory / "hooks"
+
+    @property
+    def short(self) -> dict[str, Any]:
+        """Of every release: SHORT, and hooks that write down that they ran."""
+        hooks = hooks_into(self.hooks_file, HOOK_S)
+        return {**SHORT, "pre_deploy_hooks": hooks, "post_deploy_hooks": hooks}
+
+    async def at_rest(self, invariants: Iterable[str] = AT_REST) -> None:
+        """Wait until these hold, as they must where nothing is under way. Raises AssertionError."""
+        deadline = time.monotonic() + REST_S
+        for what in invariants:
+            while wrong := await problems(self, what):
+                assert time.monotonic() < deadline, f"not so within {REST_S:g} s: {what}: {'; '.join(wrong)}"
+                await asyncio.sleep(0.02)
 
     @property
     def ledger(self) -> Ledger:
@@ -69,7 +97,7 @@ class Stand:
 
     async def deploy(self, **fields: Any) -> None:
         """A whole good deploy of a fresh version, or with `fields` another one; it serves then."""
-        await self.site.deploy(self.fresh(), self.group.strategy, **{**SHORT, **fields})
+        await self.site.deploy(self.fresh(), self.group.strategy, **{**self.short, **fields})
         self.serving = self.wanted
 
     def moment(self) -> str:
@@ -84,6 +112,11 @@ class Stand:
             step = f"{'undo ' * row['undo']}{row['name']} {row['step']}" if row["name"] else "no step"
             return f"{row['status']}, {step}"
         return "nothing written"
+
+    def last_committed(self) -> str:
+        """Id of the last rollout that is past its commit; "": there is none."""
+        rows = self.site.rows("SELECT max(id) AS id FROM rollouts WHERE status IN ('committed', 'succeeded')")
+        return str(rows[0]["id"] or "") if rows else ""
 
     async def until_finished(self) -> None:
         """Until no rollout and no deletion is under way, or the manager is dead. It is looked at beside the manager."""
@@ -123,7 +156,8 @@ class Stand:
 
 @asynccontextmanager
 async def open_stand(group: Group, *, loaded: bool) -> AsyncIterator[Stand]:
-    """A site with nothing deployed, or under load with something that serves; all of it is gone at the end."""
+    """A site with nothing deployed, or under load with something that serves; all of it is gone at the end.
+    Raises AssertionError where something is left that nobody owns."""
     # A short path: the router's socket lies below it, and those names are bounded.
     directory = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="longshore-sweep-"))
     try:
@@ -131,9 +165,10 @@ async def open_stand(group: Group, *, loaded: bool) -> AsyncIterator[Stand]:
             stand = Stand(site, group)
             if not loaded:
                 yield stand
-                return
-            await stand.deploy()
-            async with site.load(**MIX) as stand.load:
-                yield stand
+            else:
+                await stand.deploy()
+                async with site.load(**MIX) as stand.load:
+                    yield stand
+            await stand.at_rest()
     finally:
         await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)

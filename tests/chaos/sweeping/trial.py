@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chaos.sweeping.acts import ACTS
 from chaos.sweeping.cases import Case, Course, Result
-from chaos.sweeping.stand import PATIENCE, Stand
+from chaos.sweeping.stand import AFTER_A_KILL, PATIENCE, Stand
 from longshore.client import ApiError, ClientError, DeploymentNotFound
 from longshore.demo.manager import ManagerFailed
 from longshore.demo.stage import NAME
@@ -113,6 +113,10 @@ async def carry_out(stand: Stand, case: Case) -> Result:
 class _Progress:
     """How far a case came, so that one that ends badly tells that as well."""
 
+    #: the client was told that all went well
+    answered: bool = False
+    #: when the manager died it was on disk that it is not taken back any more
+    committed: bool = False
     reached: bool = False
     second_reached: bool = False
     recovery: int = 0
@@ -124,7 +128,10 @@ class _Progress:
 async def _kill_and_settle(stand: Stand, case: Case, progress: _Progress) -> None:
     act, site = ACTS[case.group.act], stand.site
     await act.restore(stand)
-    progress.reached = await _killed(stand, case)
+    before = stand.last_committed()
+    progress.answered = await _done_before_death(stand, case)
+    progress.reached = await _killed(stand)
+    progress.committed = stand.last_committed() != before
     progress.at = stand.moment()
     if case.second:
         light(stand, case.second, case.second_point)
@@ -140,10 +147,15 @@ async def _kill_and_settle(stand: Stand, case: Case, progress: _Progress) -> Non
     progress.recovery += recovery.writes
     progress.recovery_seen = recovery
     progress.outcome = await act.check(stand)
+    if progress.answered and act.answered:
+        assert progress.outcome == act.answered, f"it was answered that it succeeded, and all is {progress.outcome}"
+    if progress.committed:
+        assert progress.outcome == (act.answered or "as wanted"), f"it was committed, and all is {progress.outcome}"
+    await stand.at_rest(AFTER_A_KILL)
 
 
-async def _killed(stand: Stand, case: Case) -> bool:
-    """Begin what the manager does not survive. False: it had fewer writes this time, and was killed at rest."""
+async def _done_before_death(stand: Stand, case: Case) -> bool:
+    """Begin what the manager may not survive. Whether it did all of it, and said so."""
     act, site = ACTS[case.group.act], stand.site
     try:
         await bounded(act.do(stand, lambda: light(stand, case.write, case.point), case.abort_at), BOUND_S, "it is over")
@@ -151,8 +163,15 @@ async def _killed(stand: Stand, case: Case) -> bool:
         raise  # nobody was killed, and yet it failed
     except ClientError:
         assert await site.burnt(), "the connection broke, and nobody had killed the manager"
-    if reached := await site.burnt():
-        return reached
+        return False
+    return True
+
+
+async def _killed(stand: Stand) -> bool:
+    """Whether its fuse has killed the manager. If not, as it had fewer writes this time, it is killed at rest."""
+    site = stand.site
+    if await site.burnt():
+        return True
     await site.kill()
     site.put_out_fuse()
     return False
