@@ -52,7 +52,9 @@ class RefusingLab(Lab):
         if point == "commit" and self.refuse_commit:
             last = self.store.last_rollout_of("shop")
             if last is not None and last.status is RolloutStatus.committed:
-                raise sqlite3.OperationalError("disk is full")
+                error = sqlite3.OperationalError("disk is full")
+                error.sqlite_errorcode = sqlite3.SQLITE_FULL
+                raise error
 
 
 class Shop:

@@ -95,15 +95,19 @@ class Engine:
     async def unwind(self, rollout: Rollout, plan: Plan | None, absence: Absence | None = None) -> Rollout:
         """Undo every step that was begun and is not undone yet, last one first."""
         journal = Journal(self._world, rollout, plan, absence and absence.excused())
+        self._close_interrupted(journal, "interrupted: the manager was stopped while this step ran", undo=False)
         records = self._world.store.journal(rollout.id)
-        for record in records:
-            if record.status is StepStatus.running and not record.undo:
-                journal.fail(record, "interrupted: the manager was stopped while this step ran")
         begun = {record.position for record in records if not record.undo}
         undone = {record.position for record in records if record.undo and record.status is StepStatus.completed}
         for position in sorted(begun - undone, reverse=True):
             assert plan is not None
-            if plan.steps[position].undoable and not await self._undo(journal, plan.steps[position], position):
+            step = plan.steps[position]
+            if step.undoable and (error := await self._undo(journal, step, position)) is not None:
+                journal.move(
+                    RolloutStatus.stuck,
+                    message=f"Undoing {step.name} failed: {sentence(error)} Mend that, then deploy or roll back again: "
+                    "it first undoes the rest.",
+                )
                 return journal.rollout
         failure = journal.rollout.failure
         why = sentence(failure.message if failure else "The rollout was interrupted")
@@ -111,7 +115,9 @@ class Engine:
         if before:
             # It came to clean up after them and did not get that far: what they have left is not forgotten with it.
             for earlier in before:
-                self._close_interrupted(earlier)
+                # An undo of it that a manager was killed in: the next one tries it again, from here.
+                left = Journal(self._world, earlier, None)
+                self._close_interrupted(left, "interrupted: the manager was stopped while this was undone", undo=True)
             message = f"{why} Rollout {before[0].number} is yet to be undone: the next deploy or rollback does that."
             journal.move(RolloutStatus.stuck, message=message)
         else:
@@ -121,12 +127,11 @@ class Engine:
 
     # --- private
 
-    def _close_interrupted(self, rollout: Rollout) -> None:
-        """An undo that a manager was killed in, of a rollout that was over: the next one tries it again, from here."""
-        journal = Journal(self._world, rollout, None)
-        for record in self._world.store.journal(rollout.id):
-            if record.status is StepStatus.running:
-                journal.fail(record, "interrupted: the manager was stopped while this was undone")
+    def _close_interrupted(self, journal: Journal, why: str, *, undo: bool) -> None:
+        """Steps (undo: undos) that were begun, and whose end was not written down, have failed."""
+        for record in self._world.store.journal(journal.rollout.id):
+            if record.status is StepStatus.running and record.undo == undo:
+                journal.fail(record, why)
 
     async def _gate(self, journal: Journal, control: Control) -> None:
         """Between two steps: the place to pause, and to notice an abort."""
@@ -168,9 +173,15 @@ class Engine:
 
     async def _fail(self, journal: Journal, plan: Plan, error: Exception) -> Rollout:
         failure = describe(journal.rollout, error)
+        self._close_interrupted(journal, f"its end could not be written down: {failure.message}", undo=False)
         new = journal.rollout.kind in (RolloutKind.deploy, RolloutKind.change)
         holds = new and not journal.rollout.spec.rollback_on_failure
         if holds and failure.code != RolloutAborted.code:
+            commit, records = plan.commit_position, self._world.store.journal(journal.rollout.id)
+            if any(record.position == commit for record in records):
+                # What is committed is not held, it is what serves: `current` names that. Where it cannot be put back
+                # now, whoever cleans up tries it again.
+                await self._undo(journal, plan.steps[commit], commit)
             journal.move(
                 RolloutStatus.held,
                 failure=failure,
@@ -198,7 +209,8 @@ class Engine:
         journal.complete(record, message)
         return StepStatus.completed
 
-    async def _undo(self, journal: Journal, step: Step, position: int) -> bool:
+    async def _undo(self, journal: Journal, step: Step, position: int) -> Exception | None:
+        """None: it is undone; otherwise how its last try failed."""
         record = journal.begin(position, step, undo=True)
         try:
             message = await self._patiently(step, journal, record)
@@ -207,14 +219,9 @@ class Engine:
         except Exception as error:
             log.error("undo of %s failed", record.name, exc_info=error)
             journal.fail(record, _told(error))
-            journal.move(
-                RolloutStatus.stuck,
-                message=f"Undoing {record.name} failed: {sentence(error)} Mend that, then deploy or roll back again: "
-                "it first undoes the rest.",
-            )
-            return False
+            return error
         journal.complete(record, message or "nothing to undo")
-        return True
+        return None
 
     async def _patiently(self, step: Step, journal: Journal, record: StepRecord) -> str:
         """As _bounded(), tried again after UNDO_PAUSES_S."""

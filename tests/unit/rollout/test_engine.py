@@ -18,12 +18,14 @@ from longshore.errors import (
     RolloutFailed,
     SpecInvalid,
 )
+from longshore.files import FilesError
 from longshore.model import Rollout, RolloutKind, RolloutStatus, Spec, StepStatus
 from longshore.rollout.control import Control
 from longshore.rollout.engine import UNDO_PAUSES_S, Engine, describe
 from longshore.rollout.plan import Context, Plan, Step, StepWarning
 from longshore.rollout.steps.release import Commit
 from longshore.store.sqlite import StoreUnavailable
+from support.engine import Directory
 from support.makers import make_deployment, make_release, make_rollout, make_spec
 from support.shop import Shop, until
 
@@ -207,6 +209,63 @@ async def test_a_failure_is_held_where_the_spec_says_so_and_undone_later(shop: S
     ended = await play.engine.unwind(held, play.plan)
     assert ended.status is RolloutStatus.unwound
     assert play.script.did == ["a", "b", *undone("b", "a")]
+
+
+def refuse_next_write(shop: Shop) -> None:
+    def refuse() -> None:
+        raise StoreUnavailable("The database cannot be written: its disk is full.")
+
+    shop.lab.at_write[shop.lab.writes + 1] = refuse
+
+
+async def test_a_step_whose_end_could_not_be_written_is_closed_where_failures_are_held(shop: Shop) -> None:
+    play = make_play(shop, rollback_on_failure=False)
+    play.script.at["b"] = lambda _: refuse_next_write(shop)
+    held = await play.run()
+    assert held.status is RolloutStatus.held
+    assert play.script.did == ["a", "b"]
+    assert play.statuses() == {"a": StepStatus.completed, "b": StepStatus.failed}
+    ended = await play.engine.unwind(held, play.plan)
+    assert ended.status is RolloutStatus.unwound
+    assert play.script.did == ["a", "b", *undone("b", "a")]
+
+
+async def test_a_commit_that_the_database_refuses_leaves_current_as_it_was_where_failures_are_held(shop: Shop) -> None:
+    play = make_play(shop, rollback_on_failure=False)
+    shop.lab.refuse_commit = True
+    held = await play.run()
+    shop.lab.refuse_commit = False
+    assert held.status is RolloutStatus.held
+    assert play.script.did == [*BEFORE]
+    assert play.current() == "1.0"
+    assert set(shop.machine.disk.links.values()) == {"1.0"}
+    assert play.statuses()["commit"] is StepStatus.failed
+    assert play.statuses()["undo commit"] is StepStatus.completed
+    ended = await play.engine.unwind(held, play.plan)
+    assert ended.status is RolloutStatus.unwound
+    assert play.script.did == [*BEFORE, *undone("c", "b", "a")]
+
+
+async def test_a_current_that_cannot_be_put_back_is_held_too_and_put_back_later(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = make_play(shop, rollback_on_failure=False)
+    set_current = Directory.set_current
+
+    def only_forth(self: Directory, version: str | None) -> None:
+        if version == "1.0":
+            raise FilesError("The disk is read-only.")
+        set_current(self, version)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Directory, "set_current", only_forth)
+        shop.lab.refuse_commit = True
+        held = await play.run()
+        shop.lab.refuse_commit = False
+    assert held.status is RolloutStatus.held
+    assert play.statuses()["undo commit"] is StepStatus.failed
+    assert (await play.engine.unwind(held, play.plan)).status is RolloutStatus.unwound
+    assert set(shop.machine.disk.links.values()) == {"1.0"}
 
 
 async def test_an_abort_is_undone_even_where_failures_are_held(shop: Shop) -> None:
