@@ -73,7 +73,8 @@ class Engine:
         return await self.finish(journal.rollout, plan, journal.absence)
 
     async def finish(self, rollout: Rollout, plan: Plan, absence: Absence | None = None) -> Rollout:
-        """Past the commit: every step left is run; one that fails is a warning, the monitor tidies up after it.
+        """Past the commit: every step left is run; one that fails is a warning, the monitor tidies up after it. Raises
+        StoreUnavailable, to be called again: what was begun, or is yet to be, is then run.
 
         Behind a guard that fails nothing more is done: the router may still send requests to what would be stopped.
         """
@@ -200,8 +201,8 @@ class Engine:
                 message = await self._patiently(step, journal, record)
             else:
                 message = await self._bounded(step, journal, record, control=None)
-        except LeaseLost:
-            raise
+        except (LeaseLost, StoreUnavailable):
+            raise  # every step past the commit can be repeated: it is, once it can be written down
         except Exception as error:
             log.warning("step %s failed after the commit", record.name, exc_info=error)
             journal.fail(record, _told(error), tolerated=True)

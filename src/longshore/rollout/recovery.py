@@ -31,7 +31,7 @@ class Recovery:
         match rollout.status:
             case RolloutStatus.committed:
                 assert plan is not None
-                journal.event("info", "The manager was restarted after the commit: finishing.")
+                journal.event("info", "Interrupted after the commit: finishing.")
                 if plan.unreadable:
                     # What it stops may still get requests, and the shift that ends this is not to be read.
                     await serve_committed(self._world, rollout)

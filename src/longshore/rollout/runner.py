@@ -60,7 +60,18 @@ class Runner:
         if rollout is None:
             raise NotFound(f"There is no rollout {rollout_id} (any more).")
         if rollout.status.is_open:
-            raise InternalError(f"The rollout {rollout_id} was interrupted: the manager is stopping.")
+            why = "the manager is stopping."
+            if not self._closed:
+                why = (
+                    "an error inside the manager, such as a database that cannot be written; its log says more. The "
+                    "manager goes on with it by itself as soon as it can: see "
+                    f"GET /api/v1/deployments/{rollout.deployment}/rollouts/{rollout_id}."
+                )
+            raise InternalError(
+                f"The rollout {rollout_id} was interrupted: {why}",
+                deployment=rollout.deployment,
+                rollout_id=rollout_id,
+            )
         return rollout
 
     def ask_abort(self, rollout: Rollout, reason: str) -> bool:

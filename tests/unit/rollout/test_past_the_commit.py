@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 
+from longshore.errors import InternalError
 from longshore.health.monitor import Monitor
 from longshore.model import RolloutStatus
 from longshore.rollout.engine import Engine
+from longshore.rollout.plan import Context
+from longshore.rollout.steps.instances import KeepWarm
 from longshore.rollout.terms import Terms
 from longshore.routers.base import Traffic
 from longshore.routers.mock import MockRouter
+from longshore.store.sqlite import StoreUnavailable
 from support.shop import Shop, until
 
 
@@ -138,3 +142,41 @@ async def test_a_rollout_whose_end_could_not_be_written_is_brought_to_an_end_lat
     async with watched(shop):
         await until(lambda: shop.last().status is RolloutStatus.unwound, "it was taken up again")
     assert shop.lab.assert_settled(replicas=2) == "1.0"
+
+
+async def test_a_warm_set_that_could_not_be_written_down_is_kept_warm_as_soon_as_it_can(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.deployed("1.0", strategy="blue-green")
+    real = KeepWarm.run
+
+    def refuse() -> None:
+        raise StoreUnavailable("The database cannot be written: its disk is full.")
+
+    async def run(self: KeepWarm, context: Context) -> str:
+        shop.lab.at_write[shop.lab.writes + 1] = refuse
+        return await real(self, context)
+
+    rollout = await shop.begin("2.0", strategy="blue-green")
+    with monkeypatch.context() as patched:
+        patched.setattr(KeepWarm, "run", run)
+        with pytest.raises(InternalError) as interrupted:
+            await shop.outcome(rollout)
+    assert shop.last().status is RolloutStatus.committed
+    assert "is stopping" not in interrupted.value.message
+    assert f"GET /api/v1/deployments/shop/rollouts/{rollout.id}" in interrupted.value.message
+    shop.lab.runner.pick_up()
+    assert (await shop.outcome(rollout)).status is RolloutStatus.succeeded
+    warm = [instance for instance in shop.lab.store.instances("shop") if instance.retire_at is not None]
+    assert [instance.version for instance in warm] == ["1.0", "1.0"]
+    assert shop.lab.assert_settled(replicas=2) == "2.0"
+
+
+async def test_who_waits_while_the_manager_stops_is_told_so(shop: Shop) -> None:
+    await shop.deployed("1.0")
+    shop.script("2.0", start_block="after")
+    rollout = await shop.begin("2.0")
+    await until(lambda: shop.driver_world.blocked("2.0"), "the new one starts")
+    await shop.lab.runner.close()
+    with pytest.raises(InternalError, match="is stopping"):
+        await shop.outcome(rollout)
