@@ -19,12 +19,13 @@ class Machines:
     """Environments that say nothing share this machine and its driver `process`; each other one has its own.
 
     manager_id, epoch   of the store, once it was taken over
+    process             the driver of this machine's processes, which is there whatever the environments say
     """
 
     def __init__(self, settings: Settings, manager_id: str, epoch: int, fence: Fence) -> None:
         self._settings = settings
         self._manager_id, self._epoch, self._fence = manager_id, epoch, fence
-        self._process = DRIVERS["process"](manager_id, fence)
+        self.process = DRIVERS["process"](manager_id, fence)
         self._hosts: dict[str, Hosts] = {}
         self._drivers: dict[str, Driver] = {}
         for name, environment in settings.environments.items():
@@ -33,7 +34,7 @@ class Machines:
                 self._drivers[name] = DRIVERS["systemd"](manager_id, fence, hosts)
 
     def driver_of(self, environment: str) -> Driver:
-        return self._drivers.get(environment, self._process)
+        return self._drivers.get(environment, self.process)
 
     def hosts_of(self, environment: str) -> Mapping[str, Place]:
         return self._hosts.get(environment) or just_here(environment)

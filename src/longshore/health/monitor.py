@@ -30,8 +30,15 @@ TIDY_EVERY_S = 30.0
 
 
 class Monitor:
+    """local: as of Tidying."""
+
     def __init__(
-        self, world: World, driver_of: Callable[[str], Driver], keep_events: int, backups: Backups | None = None
+        self,
+        world: World,
+        driver_of: Callable[[str], Driver],
+        keep_events: int,
+        backups: Backups | None = None,
+        local: Driver | None = None,
     ) -> None:
         self._world = world
         self._wake = asyncio.Event()
@@ -39,7 +46,7 @@ class Monitor:
         self._errands = Errands(world, self._wake.set)
         self._watching = Watching(world, driver_of, self._inventory, self._errands, self._wake.set)
         self._mending = Mending(world, self._inventory, self._watching, self._errands, self._wake.set)
-        self._tidying = Tidying(world, driver_of, keep_events, backups)
+        self._tidying = Tidying(world, driver_of, keep_events, backups, local)
         self._tidied: asyncio.Task[None] | None = None
         self._tidy_at = 0.0
         world.wake_monitor = self._wake.set

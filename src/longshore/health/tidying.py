@@ -31,10 +31,18 @@ GRACE_S = 10.0
 
 
 class Tidying:
+    """local: the driver of this machine's processes, which is asked for them also where no deployment is its."""
+
     def __init__(
-        self, world: World, driver_of: Callable[[str], Driver], keep_events: int, backups: Backups | None = None
+        self,
+        world: World,
+        driver_of: Callable[[str], Driver],
+        keep_events: int,
+        backups: Backups | None = None,
+        local: Driver | None = None,
     ) -> None:
         self._world, self._driver_of, self._keep_events, self._backups = world, driver_of, keep_events, backups
+        self._local = local
 
     async def run(self) -> None:
         """All of it, once. A part that fails is logged, and keeps nothing else from being done."""
@@ -46,9 +54,8 @@ class Tidying:
             if not world.lock(deployment.name).locked():
                 with _going_on(f"tidying up {deployment.name}"):
                     await self._tidy_up(deployment)
-        if not any(world.lock(d.name).locked() for d in store.deployments()):
-            with _going_on("looking for processes that belong to nothing"):
-                await self.sweep()
+        with _going_on("looking for processes that belong to nothing"):
+            await self.sweep()
         world.pick_up()
         world.look_at_queue(None)
         with _going_on("forgetting old deliveries"):
@@ -58,11 +65,18 @@ class Tidying:
                 await asyncio.to_thread(self._backups.keep)
 
     async def sweep(self) -> None:
-        """End processes of this manager that no row knows: started by one that was killed before it wrote them down.
-        One that cannot be ended is logged: neither a start of the manager nor anything else waits for it."""
-        drivers = {id(d): d for d in (self._driver_of(d.environment) for d in self._world.store.deployments())}
-        for driver in drivers.values():
+        """End processes of this manager that no row knows: of a database that was restored, or left by a start that was
+        cut short. One that cannot be ended is logged: neither a start of the manager nor anything else waits for it.
+
+        Rollouts may go on meanwhile: a row is there before its process, so what was found and has none after that is
+        nobody's, or was just stopped; stopping it again then does nothing.
+        """
+        drivers = [self._driver_of(d.environment) for d in self._world.store.deployments()]
+        if self._local is not None:
+            drivers.append(self._local)
+        for driver in {id(each): each for each in drivers}.values():
             found = await driver.survey()
+            # Read only now: those of what was started meanwhile are in it.
             known = {instance.launch_id for instance in self._world.store.instances()}
             for launch_id, handle in found.items():
                 if launch_id not in known:

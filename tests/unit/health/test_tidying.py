@@ -14,10 +14,10 @@ from longshore.drivers.base import DriverError
 from longshore.drivers.mock import MockDriver
 from longshore.health import tidying
 from longshore.health.tidying import Tidying
-from longshore.model import RolloutStatus
+from longshore.model import Rollout, RolloutStatus
 from longshore.rollout.log_files import forget_logs
 from longshore.rollout.terms import Once, Terms
-from support.shop import Shop
+from support.shop import Shop, until
 
 
 @pytest_asyncio.fixture
@@ -28,7 +28,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
 
 
 def tidying_of(shop: Shop) -> Tidying:
-    return Tidying(shop.lab.world, lambda environment: shop.lab.driver, 1000)
+    return Tidying(shop.lab.world, lambda environment: shop.lab.driver, 1000, local=shop.lab.driver)
 
 
 def numbers(shop: Shop) -> list[int]:
@@ -91,6 +91,50 @@ async def test_a_process_that_cannot_be_ended_keeps_no_manager_from_starting(
 
     monkeypatch.setattr(MockDriver, "stop", stop)
     await tidying_of(shop).sweep()
+
+
+async def test_processes_are_ended_where_the_database_that_was_restored_has_no_deployment_at_all(shop: Shop) -> None:
+    await shop.deployed("1.0")
+    shop.lab.store.delete_deployment("shop")
+    assert (shop.lab.store.instances(), shop.driver_world.running()) == ([], 2)
+    await tidying_of(shop).sweep()
+    assert shop.driver_world.running() == 0
+
+
+async def test_a_process_that_belongs_to_nothing_is_ended_while_a_rollout_is_paused(shop: Shop) -> None:
+    await shop.deployed("1.0")
+    shop.script("2.0", start_block="after")
+    rollout = await shop.begin("2.0", strategy="blue-green")
+    await until(lambda: shop.driver_world.blocked("2.0"), "the new one starts")
+    row = shop.lab.store.instance("shop-1-0")
+    assert row is not None
+    shop.lab.store.save_instance(replace(row, launch_id="another"))
+    await tidying_of(shop).run()
+    assert shop.driver_world.running("1.0") == 1
+    assert shop.driver_world.running("2.0") > 0
+    shop.driver_world.unblock("2.0")
+    await shop.outcome(rollout)
+
+
+async def test_what_a_rollout_starts_while_processes_are_looked_for_is_left_alone(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.deployed("1.0")
+    real = MockDriver.survey
+    shop.script("2.0", start_block="after")
+
+    async def survey(self: MockDriver) -> Any:
+        rollout.append(await shop.begin("2.0", strategy="blue-green"))
+        await until(lambda: shop.driver_world.blocked("2.0"), "the new one starts")
+        return await real(self)
+
+    rollout: list[Rollout] = []  # the one that began meanwhile
+    with monkeypatch.context() as patched:
+        patched.setattr(MockDriver, "survey", survey)
+        await tidying_of(shop).sweep()
+    assert shop.driver_world.running("2.0") > 0
+    shop.driver_world.unblock("2.0")
+    assert (await shop.outcome(rollout[0])).status is RolloutStatus.succeeded
 
 
 async def test_a_log_that_cannot_be_rotated_keeps_nothing_else_from_being_tidied(
