@@ -19,15 +19,17 @@ from longshore.cli.session import Session, in_session
 def backup(session: Session, file: Path | None) -> None:
     """Copy the database to FILE, whether the manager runs or not.
 
-    Without FILE, to backups/ in the data directory. Releases, logs and admin.token are not in it.
+    Without FILE, to backups/ in the data directory, where it stays until you delete it. Releases, logs and admin.token
+    are not in it.
     """
-    from longshore.store.backup import back_up, name_at
+    from longshore.store.backup import back_up
+    from longshore.store.backup_names import name_at
     from longshore.store.sqlite import DATABASE
 
     data_dir = _data_dir(session)
     target = file or data_dir / "backups"
     if file is None or file.is_dir():
-        target = target / name_at(time.time())
+        target = target / name_at(time.time(), manual=True)
     with _failing():
         back_up(data_dir / DATABASE, target)
     size = target.stat().st_size

@@ -1,30 +1,27 @@
 """Copies of the database: made while the manager runs, kept for some days, and put back while it does not.
 
 A copy is read by a connection of its own that cannot write, by SQLite's backup interface: one consistent moment, and no
-writer waits for it. It is checked before it gets its name, so what has a name can be restored.
+writer waits for it. The copy is checked before it gets its name, so what has a name can be restored.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from longshore.clock import Clock, to_datetime
+from longshore.clock import Clock
 from longshore.disk import FilesError, explained, make_private_directory, sync_path
+from longshore.store.backup_names import STAMP, daily, made_at, name_at
 from longshore.store.sqlite import DATABASE, Damaged, make_private, problem_of, schema_problem
 
 #: seconds between two of the copies that the manager makes by itself
 EVERY_S = 24 * 3600.0
 #: seconds until the next try where one could not be made
 AGAIN_S = 3600.0
-
-_NAME = re.compile(r"longshore-(\d{8}T\d{6}Z)\.db")
-_STAMP = "%Y%m%dT%H%M%SZ"
 
 
 class Backups:
@@ -40,9 +37,8 @@ class Backups:
         Blocking: for a thread. Raises FilesError and Damaged; the next try is then an hour later.
         """
         directory, now = self._data_dir / "backups", self._clock.now()
-        made = sorted(path for path in directory.glob("longshore-*.db") if _NAME.fullmatch(path.name))
-        # One from the future, made before the clock was set back, must not keep others from being made.
-        young = any(abs(now - _made_at(path)) < EVERY_S for path in made)
+        made = daily(directory, now)
+        young = any(0 <= now - (made_at(path) or 0.0) < EVERY_S for path in made)
         if not self._keep or young or self._clock.monotonic() < self._not_before:
             return None
         self._not_before = self._clock.monotonic() + AGAIN_S
@@ -52,11 +48,6 @@ class Backups:
         for old in made[: max(0, len(made) + 1 - self._keep)]:
             old.unlink(missing_ok=True)
         return fresh
-
-
-def name_at(now: float) -> str:
-    """Of a copy made then; by name is by age."""
-    return f"longshore-{to_datetime(now).strftime(_STAMP)}.db"
 
 
 def back_up(database: Path, target: Path) -> None:
@@ -110,12 +101,6 @@ def restore(backup: Path, data_dir: Path) -> Path | None:
 # --- private
 
 
-def _made_at(path: Path) -> float:
-    found = _NAME.fullmatch(path.name)
-    assert found is not None
-    return datetime.strptime(found[1], _STAMP).replace(tzinfo=UTC).timestamp()
-
-
 def _copy(source: Path, target: Path) -> None:
     """To a file of its own, on disk and checked. Raises FilesError, Damaged."""
     target.unlink(missing_ok=True)
@@ -130,6 +115,9 @@ def _copy(source: Path, target: Path) -> None:
             copy.execute("PRAGMA journal_mode = DELETE")
     with explained(target):
         sync_path(target)
+    with _said(target, target), closing(_read_only(target)) as copy:
+        if problem := problem_of(copy):
+            raise Damaged(f"The copy {target} is damaged ({problem}): look after its disk.")
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
@@ -185,7 +173,7 @@ def _fold_in_changes(database: Path) -> None:
 
 def _put_aside(database: Path, backups: Path) -> Path:
     """Keep what was there, with its log of changes, which leaves first: beside another database it would be lethal."""
-    stamp = datetime.now(UTC).strftime(_STAMP)
+    stamp = datetime.now(UTC).strftime(STAMP)
     number = next(n for n in range(1, 1000) if not (backups / f"replaced-{stamp}-{n}.db").exists())
     aside = backups / f"replaced-{stamp}-{number}.db"
     os.link(database, aside)

@@ -23,6 +23,7 @@ from uuid_utils import uuid4
 
 from longshore.disk import sync_path
 from longshore.errors import InternalError, LeaseLost, LongshoreError
+from longshore.store.backup_names import newest_backup
 
 #: the file in the data directory
 DATABASE = "longshore.db"
@@ -83,11 +84,6 @@ def schema_problem(connection: sqlite3.Connection, path: Path) -> str | None:
         f"{path} has schema {version}, this Longshore knows up to {known}: start the newer version again, or restore a "
         "backup made before the upgrade."
     )
-
-
-def newest_backup(data_dir: Path) -> Path | None:
-    """The newest of the copies that the manager makes by itself."""
-    return max((data_dir / "backups").glob("longshore-*.db"), default=None)
 
 
 def damaged(path: Path, problem: object) -> Damaged:

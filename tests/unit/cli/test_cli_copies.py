@@ -36,6 +36,7 @@ def test_a_backup_without_a_name_goes_to_the_data_directory(data: Path) -> None:
     answer = json.loads(result.output)
     assert result.exit_code == 0
     assert Path(answer["path"]).parent == data / "backups"
+    assert Path(answer["path"]).name.startswith("longshore-manual-")
     assert Path(answer["path"]).stat().st_size == answer["size_bytes"] > 0
 
 

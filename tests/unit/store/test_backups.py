@@ -12,8 +12,9 @@ import pytest
 from longshore.clock import SystemClock
 from longshore.disk import FilesError
 from longshore.model import Deployment
-from longshore.store import Store
+from longshore.store import Store, backup
 from longshore.store.backup import AGAIN_S, EVERY_S, Backups, back_up, restore
+from longshore.store.backup_names import name_at, newest_backup
 from longshore.store.sqlite import DATABASE, Damaged, migrations
 
 
@@ -98,6 +99,55 @@ def test_a_copy_from_before_the_clock_was_set_back_keeps_none_from_being_made(tm
     Backups(tmp_path, 3, clock).keep()
     clock.time -= 10 * EVERY_S
     assert Backups(tmp_path, 3, clock).keep() is not None
+
+
+def test_copies_from_the_future_go_before_all_others(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    clock = Clock()
+    backups = Backups(tmp_path, 3, clock)
+    clock.time += 1000 * EVERY_S
+    for _ in range(3):
+        assert backups.keep() is not None
+        clock.time += EVERY_S
+    clock.time -= 1003 * EVERY_S
+    made = []
+    for _ in range(3):
+        made.append(backups.keep())
+        clock.time += EVERY_S
+    assert sorted((tmp_path / "backups").iterdir()) == made
+
+
+def test_a_copy_from_an_hour_ahead_does_not_stand_for_that_of_today(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    clock = Clock()
+    Backups(tmp_path, 3, clock).keep()
+    clock.time -= 3600.0
+    assert Backups(tmp_path, 3, clock).keep() is not None
+
+
+def test_a_copy_that_somebody_asked_for_stands_for_none_of_a_day_and_stays(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    clock = Clock()
+    asked = tmp_path / "backups" / name_at(clock.now(), manual=True)
+    back_up(tmp_path / DATABASE, asked)
+    for _ in range(3):
+        assert Backups(tmp_path, 1, clock).keep() is not None
+        clock.time += EVERY_S
+    assert asked in (tmp_path / "backups").iterdir()
+    assert len(list((tmp_path / "backups").iterdir())) == 2
+
+
+def test_a_copy_that_its_disk_has_spoilt_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = filled(tmp_path)
+
+    def sync_path(path: Path) -> None:
+        if path.name.endswith(".part"):
+            damage(path)
+
+    monkeypatch.setattr(backup, "sync_path", sync_path)
+    with pytest.raises(Damaged, match=r"The copy \S+ is damaged"):
+        back_up(database, tmp_path / "copy.db")
+    assert not list(tmp_path.glob("*copy*"))
 
 
 def test_one_that_could_not_be_made_is_tried_again_after_a_while(tmp_path: Path) -> None:
@@ -232,6 +282,19 @@ def test_a_damaged_database_is_not_opened_and_the_error_names_the_newest_copy(tm
             database.write_text("this is no database\n" * 1000)
     with pytest.raises(Damaged, match=f"is damaged .*longshore restore {newest}`"):
         Store(database, SystemClock())
+
+
+def test_the_newest_copy_is_neither_one_from_the_future_nor_one_with_another_name(tmp_path: Path) -> None:
+    directory = tmp_path / "backups"
+    directory.mkdir()
+    assert newest_backup(tmp_path) is None
+    for name in ("longshore-99991231T235959Z.db", "longshore-mine.db", "longshore-20269999T999999Z.db", "replaced.db"):
+        (directory / name).touch()
+    assert newest_backup(tmp_path) == directory / "longshore-99991231T235959Z.db"
+    (directory / name_at(1_700_000_000.0)).touch()
+    assert newest_backup(tmp_path) == directory / name_at(1_700_000_000.0)
+    (directory / name_at(1_700_000_001.0, manual=True)).touch()
+    assert newest_backup(tmp_path) == directory / name_at(1_700_000_001.0, manual=True)
 
 
 def filled(data: Path) -> Path:
