@@ -55,7 +55,8 @@ class Busy:
 
 
 class BadDisk:
-    """Every write (once: the next one) ends in an I/O error: as it begins, in the middle, or as it is committed."""
+    """Every write (once: the next one) ends in an I/O error: as it begins, in the middle, or as it is committed; or
+    every read."""
 
     def __init__(self, it: History, verb: str, *, once: bool = False) -> None:
         self._verb, self._once, self._bad = verb, once, False
@@ -149,7 +150,7 @@ def deploy(it: History, strategy: str) -> Rollout | None:
     try:
         return it.do(it.lab.while_alive(both()))
     except InternalError as error:
-        if "cannot be written" not in error.message and "was interrupted" not in error.message:
+        if not any(told in error.message for told in ("cannot be written", "cannot be read", "was interrupted")):
             raise
         return None
 
@@ -177,6 +178,8 @@ FAULTS: dict[str, Callable[[History], Any]] = {
     "error-at-begin": lambda it: BadDisk(it, "BEGIN"),
     "error-at-insert": lambda it: BadDisk(it, "INSERT"),
     "error-at-commit": lambda it: BadDisk(it, "COMMIT"),
+    "error-at-select": lambda it: BadDisk(it, "SELECT"),
+    "one-error-at-select": lambda it: BadDisk(it, "SELECT", once=True),
     "one-error-at-begin": lambda it: BadDisk(it, "BEGIN", once=True),
     "one-error-at-insert": lambda it: BadDisk(it, "INSERT", once=True),
     "one-error-at-commit": lambda it: BadDisk(it, "COMMIT", once=True),

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from uuid_utils import uuid4
 
@@ -56,7 +56,7 @@ class Damaged(LongshoreError):
 
 
 class StoreUnavailable(InternalError):
-    """The database cannot be written now. What was under way is gone on with as soon as it can."""
+    """The database cannot be written or read now. What was under way is gone on with as soon as it can."""
 
 
 @cache
@@ -187,14 +187,8 @@ class Database:
             self._after_commit.clear()
             with suppress(sqlite3.OperationalError):
                 self._roll_back()
-            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in _REMEDIES:
-                if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
-                    self._wait_for_others(0.0)
-                raise StoreUnavailable(
-                    f"The database {self.path} cannot be written: {error}. "
-                    f"{_REMEDIES[error.sqlite_errorcode & 0xFF]}; what was under way is then gone on with.",
-                    cause=str(error),
-                ) from error
+            if isinstance(error, sqlite3.OperationalError):
+                self._raise(error, "written")
             raise
         finally:
             self._depth = 0
@@ -214,14 +208,34 @@ class Database:
             return self._connection.execute(sql, parameters).rowcount
 
     def all(self, sql: str, **parameters: Any) -> list[sqlite3.Row]:
-        return self._connection.execute(sql, parameters).fetchall()
+        """Raises StoreUnavailable where the disk or another program keeps it from reading; so does one()."""
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except sqlite3.OperationalError as error:
+            self._raise(error, "read")
 
     def one(self, sql: str, **parameters: Any) -> sqlite3.Row | None:
-        row: sqlite3.Row | None = self._connection.execute(sql, parameters).fetchone()
+        try:
+            row: sqlite3.Row | None = self._connection.execute(sql, parameters).fetchone()
+        except sqlite3.OperationalError as error:
+            self._raise(error, "read")
         return row
 
     def close(self) -> None:
         self._connection.close()
+
+    def _raise(self, error: sqlite3.OperationalError, done: str) -> NoReturn:
+        """As StoreUnavailable, unless it is about the statement. done: what it cannot be, "read" or "written"."""
+        code = error.sqlite_errorcode & 0xFF
+        if code not in _REMEDIES:
+            raise error
+        if code == sqlite3.SQLITE_BUSY:
+            self._wait_for_others(0.0)
+        raise StoreUnavailable(
+            f"The database {self.path} cannot be {done}: {error}. "
+            f"{_REMEDIES[code]}; what was under way is then gone on with.",
+            cause=str(error),
+        ) from error
 
     def _wait_for_others(self, seconds: float) -> None:
         """How long a write waits for a lock that another program holds."""

@@ -7,6 +7,7 @@ import stat
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,6 +161,38 @@ def test_a_lock_that_another_program_holds_is_waited_for_once_and_not_by_each_wr
             assert refused_within() < 0.2
             assert store.deployment("before") is not None
         store.save_deployment(make_deployment("after"))
+
+
+class Unreadable:
+    """A connection whose disk reports an error for each query."""
+
+    def __init__(self, inner: sqlite3.Connection) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        if sql.startswith("SELECT"):
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+            raise error
+        return self._inner.execute(sql, *parameters)
+
+
+def test_a_database_that_cannot_be_read_says_so_and_what_to_do(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(store.db, "_connection", Unreadable(store.db._connection))
+        for read in (store.deployments, lambda: store.deployment("shop")):
+            with pytest.raises(StoreUnavailable, match=r"cannot be read: disk I/O error\. The disk reports an error"):
+                read()
+    assert store.deployment("shop") is not None
+
+
+def test_a_query_that_is_wrong_is_not_taken_for_a_disk_that_is(store: Store) -> None:
+    for read in (store.db.all, store.db.one):
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            read("SELECT * FROM nowhere")
 
 
 def test_the_stamp_moves_with_each_write_about_a_deployment_and_with_no_other(store: Store) -> None:
