@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from longshore.drivers.base import Driver
-from longshore.health.errands import Errands
+from longshore.health.errands import RETRY_S, Errands
 from longshore.health.inventory import Inventory
 from longshore.health.probes import Check
 from longshore.model import Deployment, Instance, InstanceState, Spec
 from longshore.rollout.world import World
+
+log = logging.getLogger("longshore.monitor")
 
 #: probes under way at once: at 1 ms of CPU each this is what one core does in some 30 ms
 PROBES_AT_ONCE = 32
@@ -68,7 +71,7 @@ class Watching:
         watched = self._watched.get(instance.id)
         if instance.state is not InstanceState.running:
             return False
-        return not (watched is not None and watched.exited is not None and watched.exited.done())
+        return watched is None or watched.handle != instance.handle or not watched.ended
 
     def look(self, instance: Instance, now: float) -> float:
         """Watch its end, and probe it when that is due. Seconds until the next probe."""
@@ -145,12 +148,19 @@ class Watching:
             watched.probing = False
 
     async def _watch_end(self, instance: Instance, watched: Watched) -> None:
+        """Until that is known: what keeps it from being told, too few open files say, does not end the instance."""
         assert instance.handle is not None
-        spec = self._inventory.spec(instance)
-        if spec is None:
-            return
-        ended = await self._driver_of(spec.environment).exited(instance.handle)
-        current = self._world.store.instance(instance.id)
+        while True:
+            try:
+                spec = self._inventory.spec(instance)
+                if spec is None:
+                    return
+                ended = await self._driver_of(spec.environment).exited(instance.handle)
+                current = self._world.store.instance(instance.id)
+                break
+            except Exception:
+                log.exception("the end of %s cannot be waited for; trying again in %g s", instance.id, RETRY_S)
+            await self._world.clock.sleep(RETRY_S)
         if current is not None and current.handle == instance.handle:
             watched.ended = str(ended)
             self._world.board.mark(instance.id, instance.deployment, ready=False, message=f"it {ended}")

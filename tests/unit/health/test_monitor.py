@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from longshore.drivers.base import Exit, Handle
+from longshore.drivers.mock import MockDriver
 from longshore.health.inventory import Inventory
 from longshore.health.mending import BACKOFF_S, CRASH_LOOP
 from longshore.health.monitor import Monitor
@@ -66,6 +69,33 @@ async def test_an_instance_that_dies_is_started_again_at_once(shop: Shop) -> Non
     assert told.startswith("warning: instance shop-1-0 ")
     assert "was killed by signal 9: starting it again" in told
     assert shop.lab.assert_settled(replicas=2) == "1.0"
+
+
+async def test_an_instance_whose_end_cannot_be_waited_for_is_not_taken_for_ended(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await shop.deployed("1.0", replicas=1)
+    real, failing, asked = MockDriver.exited, [True], []
+
+    async def exited(self: MockDriver, handle: Handle) -> Exit:
+        asked.append(handle)
+        if failing:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await real(self, handle)
+
+    monkeypatch.setattr(MockDriver, "exited", exited)
+    async with watched(shop):
+        await until(lambda: len(asked) >= 3, "it was tried thrice")
+        await for_a_while(shop, 5)
+        assert not restarts(shop)
+        assert shop.driver_world.starts == 1
+        assert "the end of shop-1-0 cannot be waited for" in caplog.text
+        failing.clear()
+        tried = len(asked)
+        await until(lambda: len(asked) > tried, "it is watched again")
+        shop.driver_world.kill("shop-1-0", -9)
+        await until(lambda: restarts(shop), "it is started again")
+    assert "was killed by signal 9" in restarts(shop)[0]
 
 
 async def test_one_that_keeps_dying_is_started_ever_later_and_called_a_crash_loop(shop: Shop) -> None:
