@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dbus_fast import Message
 
 from longshore.drivers.base import DriverError
 from longshore.drivers.systemd.commands import command_name, end_commands, run_command
@@ -188,3 +190,35 @@ async def test_ending_those_of_a_rollout_ends_no_others(host: SshHost, hosts: Ho
     assert "was removed" in str(ended) or (isinstance(ended, HookResult) and ended.exit_code == -9)
     assert (await other).tail == "done\n"
     assert await end_commands(host, "other") == 0
+
+
+async def test_what_many_commands_have_asked_its_bus_for_does_not_add_up(host: SshHost) -> None:
+    """dbus-daemon takes 512 match rules over one connection, and no more."""
+    bus = await host.bus()
+    rules: Counter[str] = Counter()
+
+    def sent(message: Message) -> None:
+        if message.member in ("AddMatch", "RemoveMatch"):
+            rules[message.body[0]] += 1 if message.member == "AddMatch" else -1
+
+    bus.call = _telling(bus.call, sent)
+    await run(host, "true")
+    await end_commands(host, ROLLOUT)
+    before = sum(rules.values()), len(bus._user_message_handlers), _tasks_of_buses()
+    for number in range(3):
+        assert (await run(host, "true", command_name(ROLLOUT, "pre_deploy", number))).exit_code == 0
+        await end_commands(host, ROLLOUT)
+    assert await host.bus() is bus
+    assert (sum(rules.values()), len(bus._user_message_handlers), _tasks_of_buses()) == before
+
+
+def _tasks_of_buses() -> int:
+    return sum(task.get_name().startswith("bus of") for task in asyncio.all_tasks())
+
+
+def _telling(call: Any, sent: Callable[[Message], None]) -> Any:
+    async def telling(message: Message) -> Any:
+        sent(message)
+        return await call(message)
+
+    return telling

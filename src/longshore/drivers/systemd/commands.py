@@ -19,6 +19,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,11 +178,11 @@ async def run_command(
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be part of the name of a unit")
-    systemd, began = Systemd(host, fence), time.monotonic()
+    began = time.monotonic()
     await host.connect()
     await attempt(host, lambda: _start(host, name, command, directory, environment, user, timeout_s, fence))
     output = CommandOutput(host, name, on_output)
-    async with output.followed():
+    async with aclosing(Systemd(host, fence)) as systemd, output.followed():
         await _ended(systemd, f"longshore-{name}.service", timeout_s + SLACK_S)
     result = await attempt(host, lambda: _result(host, name))
     await attempt(host, lambda: output.finish(result.tail.encode(), MAX_TAIL))
@@ -264,16 +265,17 @@ async def _result(host: Host, name: str) -> HookResult:
 
 
 async def _end(host: Host, prefix: str, fence: Fence) -> int:
-    systemd, killed = Systemd(host, fence), 0
+    killed = 0
     await host.connect()
     done = await host.run(_LIST, str(host.state), prefix)
-    for name in done.stdout.decode("utf-8", "replace").split():
-        unit = f"longshore-{name}.service"
-        async with systemd.watching(unit):
-            if not (await systemd.state(unit)).down:
-                killed += 1
-                if await (await systemd.stop(unit)).result(SLACK_S) is None:
-                    raise DriverError(f"{unit} on {title_of(host)} does not end: look at it there")
+    async with aclosing(Systemd(host, fence)) as systemd:
+        for name in done.stdout.decode("utf-8", "replace").split():
+            unit = f"longshore-{name}.service"
+            async with systemd.watching(unit):
+                if not (await systemd.state(unit)).down:
+                    killed += 1
+                    if await (await systemd.stop(unit)).result(SLACK_S) is None:
+                        raise DriverError(f"{unit} on {title_of(host)} does not end: look at it there")
     fence()
     await host.run(_FORGET, str(host.state), prefix, host.scope)
     return killed

@@ -33,6 +33,8 @@ MANAGER, UNIT, SERVICE = f"{NAME}.Manager", f"{NAME}.Unit", f"{NAME}.Service"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 #: seconds that an answer may take; a reload of a machine with thousands of units takes some
 CALL_S = 60.0
+#: what the bus is asked to pass on of each job's end
+JOBS_END = f"type='signal',sender='{NAME}',interface='{MANAGER}',path='{PATH}',member='JobRemoved'"
 #: ended jobs that are remembered: one may end before whoever asked for it has read its name
 JOBS = 256
 
@@ -53,7 +55,10 @@ def title_of(host: Host) -> Title:
 
 
 class Systemd:
-    """One for each host. fence: passed right before each call that changes something."""
+    """One for each host, or for a while: whatever its bus does for it goes on until aclose(), or the bus is lost.
+
+    fence   passed right before each call that changes something
+    """
 
     def __init__(self, host: Host, fence: Fence = unfenced) -> None:
         self.host = host
@@ -63,6 +68,14 @@ class Systemd:
         self._reloads = Batched(self._reload)
         #: unit → a look at it that is not under way yet
         self._looks: dict[str, asyncio.Task[UnitState]] = {}
+
+    async def aclose(self) -> None:
+        """Nothing of it is left on the bus, which others use as well. Nobody waits for anything of it any more."""
+        for look in self._looks.values():
+            look.cancel()  # it would open another session
+        session, self._session = self._session, None
+        if session is not None:
+            await session.end()
 
     # ------------------------------------------------------------------------------------------------ asking
 
@@ -171,7 +184,11 @@ class Systemd:
             bus = await self.host.bus()
             if self._session is None or self._session.bus is not bus or self._session.lost.done():
                 session = _Session(bus, self.host)
-                await session.begin()
+                try:
+                    await session.begin()
+                except BaseException:
+                    await session.end()
+                    raise
                 self._session = session
             return self._session
 
@@ -235,10 +252,18 @@ class _Session:
 
     async def begin(self) -> None:
         self.bus.add_message_handler(self._heard)
-        rule = f"type='signal',sender='{NAME}',interface='{MANAGER}',path='{PATH}',member='JobRemoved'"
-        await self._match("AddMatch", rule)
+        await self._match("AddMatch", JOBS_END)
         with contextlib.suppress(Refused):  # another of us has subscribed this bus
             await self.call("Subscribe")
+
+    async def end(self) -> None:
+        """The bus holds a few hundred rules, and each handler hears every message: they go before it does."""
+        try:
+            with contextlib.suppress(DriverError):
+                await self._match("RemoveMatch", JOBS_END)
+        finally:
+            self.bus.remove_message_handler(self._heard)
+            self.lost.cancel()
 
     async def call(
         self,
@@ -344,9 +369,8 @@ class _Session:
                 event.set()
 
     async def _until_lost(self) -> None:
-        with contextlib.suppress(Exception):
-            # Others wait for the same future, which a cancelled one of them must not cancel.
-            await asyncio.shield(self.bus.wait_for_disconnect())  # type: ignore[no-untyped-call]
+        # Others wait for the same future, which a cancelled one of them must not cancel.
+        await asyncio.wait((self.bus._disconnect_future,))
 
     def _gone(self) -> HostUnreachable:
         return HostUnreachable(self._host.name, f"{self._title}: the connection to its systemd was lost", passing=True)
