@@ -47,7 +47,7 @@ class Fleet:
         self._driver_of, self._user_of, self._ports, self._log_path = driver_of, user_of, ports, log_path
         self._hosts_of = hosts_of
         #: set by the world: has what an instance runs from stand on its host
-        self.provide: Callable[[Spec, str], Awaitable[None]] = _provided
+        self.provide: Callable[[Spec, str], Awaitable[object]] = _provided
 
     # ------------------------------------------------------------------------------------------- start and stop
 

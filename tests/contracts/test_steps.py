@@ -49,7 +49,7 @@ def step_of(kind: str, shop: Shop) -> Step:
     before = routing_of(shop)
     for host in shop.machine.hosts.values():  # a release to switch to, and what is to be shipped
         for place in host.places.values():
-            place.releases.add("0.9")
+            place.contents["0.9"] = ""
     for releases in shop.machine.disk.releases.values():
         releases.update({"0.9": "sha", "2.0": "sha"} if kind in FAR else {})
     weights = Routing(before.port, before.stable, Pool("bbbbbbbb", "2.0", OLD[:1], "/health"), weight=50)

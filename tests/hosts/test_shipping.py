@@ -169,7 +169,7 @@ async def test_a_power_cut_in_the_middle_leaves_nothing(hosts: HostSet, far: Far
         await far.ship(stock, "3", SHARED, progress=crash)
     await asyncio.to_thread(hosts[0].start)
     await far.host.connect()  # as a rollout does first: for what is lost for long nobody waits in the middle of one
-    assert (await far.versions()).keys() == {"1"}
+    assert (await far.standing()).releases.keys() == {"1"}
     assert await far.current() == "1"
     (swept,) = await far.sweep()
     assert swept.startswith(".3.staging-")
@@ -210,5 +210,5 @@ async def test_what_was_there_before_stays_on_the_host_as_it_is(
     hosts[0].shell("mkdir -p /srv/shop/app && echo one > /srv/shop/app/run && ln -s ../../elsewhere /srv/shop/app/out")
     await far.ship(stock, "1", SHARED, owner="me")
     await far.set_current("1")
-    assert (await far.versions()).keys() == {"1"}
+    assert (await far.standing()).releases.keys() == {"1"}
     assert hosts[0].shell("cat /srv/shop/app/run; readlink /srv/shop/app/out").split() == ["one", "../../elsewhere"]

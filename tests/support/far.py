@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from longshore.drivers.mock import MockWorld
+from longshore.files import FilesError
 from longshore.files.far import FarRelease, Shipped, Standing, Stock
 from longshore.files.records import ReleaseFacts
 from longshore.hosts.base import HostUnreachable
@@ -73,9 +74,14 @@ class FakeHost:
 class Place:
     """A working directory on a host."""
 
-    releases: set[str] = field(default_factory=set)
+    #: version → SHA-256 of the artifact that it is out of
+    contents: dict[str, str] = field(default_factory=dict)
     current: str | None = None
     owner: str | None = None
+
+    @property
+    def releases(self) -> set[str]:
+        return set(self.contents)
 
 
 class FakeFarDirectory:
@@ -112,13 +118,20 @@ class FakeFarDirectory:
         user: str = "",
         progress: object = None,
         owner: str = "",
+        replacing: bool = False,
     ) -> Shipped:
         assert self._place.owner in (None, owner)
         self._place.owner = owner
-        assert stock.local.release(version) is not None, f"{version} is not here to be shipped"
-        kept = version in self._place.releases
-        self._place.releases.add(version)
-        return Shipped(0 if kept else 1, 1)
+        release = stock.local.release(version)
+        assert release is not None, f"{version} is not here to be shipped"
+        if self._place.contents.get(version) == release.sha256:
+            return Shipped(0, 1)
+        if self._place.current == version:
+            if not replacing:
+                raise FilesError(f"host {self.host.name}: {version} has other content, and is what current leads to")
+            self._place.current = None
+        self._place.contents[version] = release.sha256
+        return Shipped(1, 1)
 
     async def current(self) -> str | None:
         return self._place.current
@@ -128,14 +141,11 @@ class FakeFarDirectory:
         before, self._place.current = self._place.current, version
         return before != version
 
-    async def versions(self) -> tuple[str, ...]:
-        return tuple(sorted(self._place.releases))
-
     async def remove_release(self, version: str) -> None:
-        self._place.releases.discard(version)
+        self._place.contents.pop(version, None)
 
     async def remove_all(self) -> None:
-        self._place.releases.clear()
+        self._place.contents.clear()
         self._place.current = None
 
     async def sweep(self) -> None:

@@ -14,13 +14,18 @@ from longshore.rollout.world import World
 ASK_S = 15.0
 
 
-async def provide(world: World, spec: Spec, host: str) -> None:
-    """The release that an instance is to run from stands on its host. Raises DriverError, FilesError."""
+async def provide(world: World, spec: Spec, host: str, *, replacing: bool = False) -> bool:
+    """The release that an instance is to run from stands on its host, with the content that it has here.
+
+    replacing   as FarDirectory.ship() has it
+    Returns whether anything had to be sent. Raises DriverError, FilesError.
+    """
     if not world.is_far(spec.environment):
-        return
+        return False
     directory = far_directory(world, spec, host)
     stock, user, owner = Stock(world.files_of(spec)), world.user_of(spec) or "", world.claim_of(spec.name)
-    await directory.ship(stock, spec.version, spec.shared_paths, user, owner=owner)
+    shipped = await directory.ship(stock, spec.version, spec.shared_paths, user, owner=owner, replacing=replacing)
+    return shipped.sent_bytes > 0
 
 
 async def catch_up(world: World, deployment: Deployment, host: str) -> bool:
@@ -33,10 +38,8 @@ async def catch_up(world: World, deployment: Deployment, host: str) -> bool:
     if release is None:
         return False
     directory = far_directory(world, release.spec, host)
-    changed = False
-    if version not in await directory.versions():
-        await provide(world, release.spec, host)
-        changed = True
+    # The host may have another one of that name: of a rollout that was undone while the host was out of reach.
+    changed = await provide(world, release.spec, host, replacing=True)
     changed |= await directory.set_current(version)
     return bool(await prune_there(world, deployment.name, directory)) or changed
 

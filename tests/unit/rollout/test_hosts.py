@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from longshore.model import InstanceState, Pool, Rollout, Routing
+from longshore.rollout.providing import catch_up
 from longshore.rollout.terms import Terms
 from support.far import FakeHost, Place
 from support.shop import Shop
@@ -125,6 +126,22 @@ async def test_as_many_hosts_as_may_fail_are_done_without(strategy: str, shop: S
     stable = shop.router.applied["shop"].stable
     assert stable is not None
     assert {target.host for target in stable.targets} == {"10.0.0.1", "10.0.0.3"}
+
+
+@pytest.mark.parametrize("current", ["1.0", "2.0"])
+async def test_a_host_that_missed_a_rollout_gets_the_content_that_is_committed_and_not_one_of_its_name(
+    current: str, shop: Shop
+) -> None:
+    """As after a 2.0 that was undone, and is another one now; `current`: what the link names there."""
+    await deploy(shop, "1.0")
+    host(shop, "c").lose()
+    await deploy(shop, "2.0", max_failed_hosts=1)
+    host(shop, "c").come_back()
+    place(shop, "c").contents["2.0"] = "another"
+    place(shop, "c").current = current
+    assert await catch_up(shop.lab.world, shop.deployment(), "c")
+    assert place(shop, "c") == place(shop, "a")
+    assert not await catch_up(shop.lab.world, shop.deployment(), "c")
 
 
 async def test_a_pool_that_is_wholly_out_of_reach_gets_no_share_of_the_requests(shop: Shop) -> None:

@@ -16,7 +16,7 @@ from longshore.files.far import scripts
 from longshore.files.far.manifest import Manifest, parse_listing
 from longshore.files.far.sending import STALL_S, WORK_BYTES_S, WORK_S, Meter, Progress, parcel_of, spoilt
 from longshore.files.far.shipment import Shipment
-from longshore.files.far.standing import FarRelease, Standing, parse_standing, record_of
+from longshore.files.far.standing import Standing, parse_standing, record_of
 from longshore.files.far.stock import Stock
 from longshore.files.layout import VERSION
 from longshore.files.records import First
@@ -98,6 +98,7 @@ class FarDirectory:
         user: str = "",
         progress: Progress | None = None,
         owner: str = "",
+        replacing: bool = False,
     ) -> Shipped:
         """Make `releases/VERSION` there what it is in the stock, complete and verified, or not at all.
 
@@ -105,6 +106,7 @@ class FarDirectory:
         user           whose the files are to be, by name; "" leaves them to whom Longshore is there
         progress       called while it sends
         owner          who claims the directory first, as claim() does; "" where that has been done
+        replacing      one of other content is replaced even where `current` leads to it: then there is no such link
         One that stands already costs one short question. Raises what the class does; then nothing of it is there.
         """
         _check_version(version)
@@ -124,6 +126,8 @@ class FarDirectory:
                 release = standing.releases.get(version)
                 if release is not None and release.digest == manifest.digest:
                     return Shipped(meter.sent_bytes, manifest.size_bytes, base)
+                if replacing and standing.current == version:
+                    await self.set_current(None)
                 if standing.staging:
                     # What a lost connection has left would be in the way of the disk's space.
                     await self.sweep()
@@ -137,10 +141,6 @@ class FarDirectory:
             raise await self._never_right(stock, version)
 
         return await attempt(self.host, work)
-
-    async def versions(self) -> dict[str, FarRelease]:
-        """All complete releases there."""
-        return dict((await self.standing()).releases)
 
     async def remove_release(self, version: str) -> None:
         """Delete a release; harmless if it is absent. Raises FilesError for the one `current` leads to."""

@@ -226,6 +226,32 @@ async def test_a_release_of_other_content_does_not_take_the_place_of_the_current
     with pytest.raises(FilesError, match="has other content, and is what current leads to"):
         await far.ship(Stock(local), "1")
     assert there(far, "1") == before
+    assert await far.current() == "1"
+
+
+async def test_a_release_of_other_content_takes_the_place_of_the_current_one_where_it_may(
+    local: WorkingDirectory, stock: Stock, far: FarDirectory
+) -> None:
+    unpack(local, "1", APP)
+    await far.ship(stock, "1")
+    await far.set_current("1")
+    local.remove_release("1")
+    shutil.rmtree(local.path.parent / "artifact-apps-shop-1")
+    release = unpack(local, "1", {"other": b"1"})
+    await far.ship(Stock(local), "1", replacing=True)
+    assert there(far, "1") == seen(release)
+    assert await far.current() is None
+    assert left(far) == ["1"]
+
+
+async def test_the_current_release_stays_so_where_nothing_has_to_be_replaced(
+    local: WorkingDirectory, stock: Stock, far: FarDirectory
+) -> None:
+    unpack(local, "1", APP)
+    await far.ship(stock, "1")
+    await far.set_current("1")
+    await far.ship(stock, "1", replacing=True)
+    assert await far.current() == "1"
 
 
 async def test_all_files_of_a_release_have_one_time_wherever_it_is(
@@ -339,12 +365,12 @@ async def test_releases_are_told_removed_and_swept(local: WorkingDirectory, stoc
     for version in ("1", "2"):
         unpack(local, version, {**APP, "version": version.encode()})
         await far.ship(stock, version)
-    assert {version: far_one.digest for version, far_one in (await far.versions()).items()} == {
+    assert {version: far_one.digest for version, far_one in (await far.standing()).releases.items()} == {
         version: (await stock.manifest(version)).digest for version in ("1", "2")
     }
     for _ in range(2):
         await far.remove_release("1")
-    assert list(await far.versions()) == ["2"]
+    assert list((await far.standing()).releases) == ["2"]
     plant(Path(far.path) / "releases", {".3.staging-abc/x": b"", ".4.removing-12/y": b""})
     assert sorted(await far.sweep()) == [".3.staging-abc", ".4.removing-12"]
     assert left(far) == ["2"]
