@@ -16,6 +16,7 @@ from typing import Any
 from uuid_utils import uuid4
 
 from longshore.clock import Clock
+from longshore.disk import FilesError
 from longshore.drivers.base import Driver, DriverError, Handle, Launch, Output, Stopped
 from longshore.health.board import Board
 from longshore.hosts.base import HERE, HostUnreachable, Place, just_here
@@ -109,7 +110,10 @@ class Fleet:
             self._store.save_instance(replace(instance, state=InstanceState.running, handle=handle))
 
         self._board.forget(instance.id)
-        await self.provide(spec, instance.host)
+        try:
+            await self.provide(spec, instance.host)
+        except FilesError as error:
+            raise DriverError(str(error)) from error
         directory = Path(release.path)
         if instance.host != HERE:
             directory = Path(spec.working_directory, "releases", spec.version)

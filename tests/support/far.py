@@ -25,6 +25,8 @@ class FakeHost:
     lost_at: float | None = None
     #: it is there again, which nobody knows before he has asked
     unnoticed: bool = False
+    #: nothing more can be written there
+    full: bool = False
     #: path → what stands there
     places: dict[str, Place] = field(default_factory=dict)
     _watchers: list[Callable[[Any], None]] = field(default_factory=list)
@@ -126,6 +128,8 @@ class FakeFarDirectory:
         assert release is not None, f"{version} is not here to be shipped"
         if self._place.contents.get(version) == release.sha256:
             return Shipped(0, 1)
+        if self.host.full:
+            raise FilesError(f"host {self.host.name}: No space left on device: free space there")
         if self._place.current == version:
             if not replacing:
                 raise FilesError(f"host {self.host.name}: {version} has other content, and is what current leads to")

@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from longshore.drivers.base import Exit, Handle
 from longshore.drivers.mock import MockDriver
+from longshore.files import FilesError
 from longshore.health.inventory import Inventory
 from longshore.health.mending import BACKOFF_S, CRASH_LOOP
 from longshore.health.monitor import Monitor
@@ -122,6 +123,23 @@ async def test_one_that_cannot_be_started_is_told_and_tried_again(shop: Shop) ->
         failed = "error: instance shop-1-0 could not be started: no such file: ./run"
         await until(lambda: shop.events().count(failed) >= 3, "it was tried thrice")
         shop.script("1.0")
+        await until(lambda: shop.driver_world.running() == 1, "it runs again")
+    assert shop.lab.assert_settled(replicas=1) == "1.0"
+
+
+async def test_one_whose_release_cannot_be_brought_to_its_host_is_told_and_tried_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise FilesError("host a: No space left on device")
+
+    await shop.deployed("1.0", replicas=1)
+    monkeypatch.setattr(shop.lab.world.fleet, "provide", full)
+    shop.driver_world.kill("shop-1-0")
+    async with watched(shop):
+        failed = "error: instance shop-1-0 could not be started: host a: No space left on device"
+        await until(lambda: shop.events().count(failed) >= 3, "it was tried thrice")
+        monkeypatch.undo()
         await until(lambda: shop.driver_world.running() == 1, "it runs again")
     assert shop.lab.assert_settled(replicas=1) == "1.0"
 

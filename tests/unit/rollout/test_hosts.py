@@ -144,6 +144,18 @@ async def test_a_host_that_missed_a_rollout_gets_the_content_that_is_committed_a
     assert not await catch_up(shop.lab.world, shop.deployment(), "c")
 
 
+async def test_a_scale_onto_a_host_whose_disk_is_full_says_so(shop: Shop) -> None:
+    await shop.deploy("1.0", replicas=1)
+    for name in ("b", "c"):  # as one that has just been put into the configuration
+        host(shop, name).places.clear()
+        host(shop, name).full = True
+    rollout = await shop.do("scale", 2)
+    assert rollout.status == "unwound"
+    assert rollout.failure is not None
+    assert "could not be started: host b: No space left on device: free space there" in rollout.failure.message
+    assert there(shop) == {"a": 1, "b": 0, "c": 0}
+
+
 async def test_a_pool_that_is_wholly_out_of_reach_gets_no_share_of_the_requests(shop: Shop) -> None:
     await deploy(shop, "1.0")
     by_host = {instance.host: instance.id for instance in shop.lab.store.instances("shop")}
