@@ -162,7 +162,8 @@ class Driver(Protocol):
         runs; None: nothing. The launch is the same, the handle another."""
 
     async def connections(self, handle: Handle, port: int) -> int | None:
-        """Connections that others have to this port of the instance, counted where it runs; None: not known there."""
+        """Connections that others have to this port of the instance, counted where it runs; None: not known there.
+        Raises DriverError where its host cannot be asked."""
 
     async def ports(self, handle: Handle) -> frozenset[int]:
         """TCP ports that the instance (any process of it) listens on; empty where that cannot be told."""

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from longshore.drivers.systemd.driver import SystemdDriver
 from longshore.drivers.systemd.sockets import Sockets
-from longshore.hosts.base import Done
-from support.sh_host import ShHost
+from longshore.hosts.base import Done, HostUnreachable
+from support.sh_host import Cut, ShHost
 
 #: of this process, as its host knows it
 NAME = Path("/proc/self/comm").read_text().strip()
@@ -83,3 +84,12 @@ async def test_a_listener_is_a_stranger_to_all_but_its_own_process(sockets: Sock
 async def test_where_nobody_listens_there_is_no_stranger(sockets: Sockets, listener: socket.socket) -> None:
     listener.close()
     assert await sockets.stranger(9, [os.getpid()]) == ""
+
+
+async def test_connections_on_a_host_that_cannot_be_asked_are_not_told_as_none_left(tmp_path: Path) -> None:
+    host = ShHost(tmp_path)
+    host.comes_back = False
+    host.cut(Cut(0))
+    driver = SystemdDriver("manager", lambda: None, {host.name: host})  # type: ignore[dict-item]
+    with pytest.raises(HostUnreachable, match=host.name):
+        await driver.connections({"host": host.name, "unit": "shop@1.service"}, 8111)

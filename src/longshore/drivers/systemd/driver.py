@@ -175,11 +175,8 @@ class SystemdDriver:
         return {**handle, "invocation": state.invocation}
 
     async def connections(self, handle: Handle, port: int) -> int | None:
-        try:
-            site = self._of(handle)
-            return await attempt(site.host, lambda: site.sockets.connections(port))
-        except DriverError:
-            return None
+        site = self._of(handle)
+        return await attempt(site.host, lambda: site.sockets.connections(port))
 
     async def ports(self, handle: Handle) -> frozenset[int]:
         async def ask(site: Site) -> frozenset[int]:
