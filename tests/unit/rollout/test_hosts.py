@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from longshore.hosts.base import HostUnreachable
 from longshore.model import InstanceState, Pool, Rollout, Routing
 from longshore.rollout.providing import catch_up
 from longshore.rollout.terms import Terms
@@ -112,6 +113,21 @@ async def test_a_host_that_cannot_be_reached_refuses_the_rollout_before_anything
     assert "Host b is out of reach" in rollout.failure.message
     host(shop, "b").come_back()
     assert shop.lab.assert_settled(replicas=3) == "1.0"
+
+
+async def test_a_host_whose_connection_only_seems_to_be_there_does_not_count_as_one_that_answers(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a cable was pulled a moment ago."""
+
+    async def nothing_comes_back(*_: object, **__: object) -> None:
+        raise HostUnreachable("b", "Host b does not answer.")
+
+    await deploy(shop, "1.0")
+    monkeypatch.setattr(host(shop, "b"), "run", nothing_comes_back)
+    rollout = await deploy(shop, "2.0")
+    assert rollout.status == "unwound"
+    assert failed_step(rollout, shop) == "check_hosts"
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

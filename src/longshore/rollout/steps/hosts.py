@@ -11,7 +11,9 @@ from longshore.drivers.base import DriverError
 from longshore.errors import RolloutFailed
 from longshore.files import FilesError
 from longshore.files.far import FarDirectory, Stock
+from longshore.hosts.attempt import attempt
 from longshore.hosts.base import HostUnreachable
+from longshore.hosts.losing import expect_there
 from longshore.model import Spec
 from longshore.rollout.plan import Context, Step
 from longshore.rollout.providing import prune_there
@@ -60,7 +62,10 @@ class CheckHosts(Step):
 
     async def run(self, context: Context) -> str:
         async def ask(directory: FarDirectory) -> str:
-            await directory.host.connect()
+            host = directory.host
+            await host.connect()
+            # A connection that is kept may be one to nobody, as nobody has noticed yet.
+            await attempt(host, lambda: expect_there(host))
             return "here"
 
         there = await on_each(context, self.hosts, ask)
