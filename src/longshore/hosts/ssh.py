@@ -189,12 +189,14 @@ class SshHost(HostWithSessions):
     async def _end_of_shell(self, shell: Standing) -> None:
         """It reads that nothing comes any more, and sshd sees its end: until then sshd counts its session, closed or
         not."""
-        with contextlib.suppress(TimeoutError, HostUnreachable):  # its last script has ended well all the same
-            async with asyncio.timeout(END_S):
-                with self._telling():
-                    shell.session.stdin.write_eof()
-                await shell.session.ended()
-        shell.close()
+        try:
+            with contextlib.suppress(TimeoutError, HostUnreachable):  # its last script has ended well all the same
+                async with asyncio.timeout(END_S):
+                    with self._telling():
+                        shell.session.stdin.write_eof()
+                    await shell.session.ended()
+        finally:
+            shell.close()
 
     @asynccontextmanager
     async def _start(self, connection: SSHClientConnection, text: bytes, shown: guard.Pass) -> AsyncGenerator[Session]:

@@ -34,6 +34,21 @@ class Written:
         pass
 
 
+class Unending(Written):
+    """… of a shell that never ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited = asyncio.Event()
+
+    def write_eof(self) -> None:
+        pass
+
+    async def ended(self) -> None:
+        self.waited.set()
+        await asyncio.Event().wait()
+
+
 @pytest.fixture
 async def sshd(tmp_path: Path) -> AsyncIterator[Sshd]:
     async with serving(tmp_path) as sshd:
@@ -65,6 +80,17 @@ async def test_one_shell_at_most_is_left_waiting(host: SshHost, sshd: Sshd) -> N
     await asyncio.gather(*(said(host, "sleep 0.2") for _ in range(3)))
     await sshd.at_most(1)
     assert len(sshd.running) == 1
+
+
+async def test_a_shell_whose_end_nobody_waits_for_any_more_is_closed(host: SshHost) -> None:
+    session, closed = Unending(), asyncio.Event()
+    shell = standing.Standing(session, b"", closed.set)  # type: ignore[arg-type]
+    ending = asyncio.create_task(host._end_of_shell(shell))
+    await asyncio.wait_for(session.waited.wait(), 10)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert closed.is_set()
 
 
 async def test_nothing_that_a_script_sets_is_there_for_the_next(host: SshHost) -> None:
