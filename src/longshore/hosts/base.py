@@ -133,8 +133,8 @@ class Host(Place, Protocol):
 
     @property
     def lost_at(self) -> float | None:
-        """time.monotonic() when it was last found to be out of reach, after it had been there; None: it is there, or
-        never was."""
+        """time.monotonic() when it was last found to be out of reach; None: it is there, was not asked yet, or answers,
+        but never has let us in."""
 
     def watch(self, changed: Callable[[Host], None]) -> Callable[[], None]:
         """Call `changed` whenever `reachable` becomes another. Returns what ends that."""

@@ -39,14 +39,15 @@ class Opened:
 
 
 class Link:
-    """dial(generation, lost): makes a connection; calls lost(error) when it is over. changed(reachable): tells.
-    stays: it is made again when it was lost, also while nobody asks."""
+    """dial(generation, lost): makes a connection; calls lost(error) when it is over. changed(reachable, passing):
+    tells, and where it is not, whether that may be over by itself. stays: it is made again when it was lost, also while
+    nobody asks."""
 
     def __init__(
         self,
         host: str,
         dial: Callable[[int, Callable[[Exception | None], None]], Awaitable[Opened]],
-        changed: Callable[[bool], None],
+        changed: Callable[[bool, bool], None],
         *,
         stays: bool = False,
     ) -> None:
@@ -103,24 +104,24 @@ class Link:
             ended = True
             if self._opened is not None and self._opened.generation == generation:
                 self._opened = None
-                self._changed(False)
+                self._changed(False, True)
                 if self._stays:
                     self._returning = asyncio.create_task(self._return())
 
         try:
             opened = await self._dial(generation, lost)
-        except Exception:
+        except Exception as error:
             self._failures += 1
             wait_s = min(BACK_OFF_S * 2 ** min(self._failures - 1, 10), MOST_BACK_OFF_S)
             self._again_at = time.monotonic() + wait_s
-            self._changed(False)
+            self._changed(False, isinstance(error, HostUnreachable) and error.passing)
             raise
         finally:
             self._attempt = None
         self._failures, self._again_at = 0, 0.0
         if not ended:
             self._opened = opened
-            self._changed(True)
+            self._changed(True, True)
         return opened
 
     async def _return(self) -> None:

@@ -188,10 +188,13 @@ class HostWithSessions(ABC):
 
     # --- for those who build on it
 
-    def _found(self, reachable: bool) -> None:
-        """It is known whether the host answers."""
+    def _found(self, reachable: bool, *, passing: bool = False) -> None:
+        """It is known whether the host answers. passing: as HostUnreachable has it, where it does not."""
+        if reachable:
+            self._lost_at = None
+        elif self._lost_at is None and (self._reachable or passing):
+            self._lost_at = time.monotonic()
         if reachable is not self._reachable:
-            self._lost_at = time.monotonic() if self._reachable and not reachable else None
             self._reachable = reachable
             for changed in list(self._watchers):
                 changed(self)

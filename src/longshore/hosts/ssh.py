@@ -104,10 +104,10 @@ class SshHost(HostWithSessions):
         self._home = found.home
         return Opened(connection, generation, found)
 
-    def _changed(self, reachable: bool) -> None:
+    def _changed(self, reachable: bool, passing: bool) -> None:
         if self.reachable is not None and reachable is not self.reachable:
             log.warning("%s %s", self.title, "is back" if reachable else "is out of reach: its connection was lost")
-        self._found(reachable)
+        self._found(reachable, passing=passing)
 
     def _jump(self) -> Peer | None:
         if not self._settings.jump:
@@ -124,7 +124,7 @@ class SshHost(HostWithSessions):
         async def dialling(generation: int, lost: Callable[[Exception | None], None]) -> Opened:
             return await self._dial(generation, lost, link)
 
-        link = Link(self.name, dialling, lambda reachable: None)
+        link = Link(self.name, dialling, lambda reachable, passing: None)
         self._followers.append(link)
         return link
 

@@ -325,6 +325,28 @@ async def test_an_attempt_ends_when_its_bound_is_over(make: Maker, sshd: Sshd) -
             await attempt(host, host.connect, bound_s=0.6)
 
 
+async def test_a_host_that_never_was_there_is_waited_for_once_like_one_that_was_lost(make: Maker) -> None:
+    host, rounds = make(port=1), 0
+
+    async def work() -> None:
+        nonlocal rounds
+        rounds += 1
+        await host.run(":")
+
+    with pytest.raises(HostUnreachable, match="cannot be reached"):
+        await attempt(host, work, bound_s=0.3)
+    with pytest.raises(HostUnreachable, match="has been out of reach"):
+        await attempt(host, work, bound_s=0.3)
+    assert rounds == 1
+
+
+async def test_one_that_never_let_us_in_says_why_however_long_ago_that_was(make: Maker, tmp_path: Path) -> None:
+    host = make(ssh={"known_hosts": tmp_path / "none"})
+    for _ in range(2):
+        with pytest.raises(HostUnreachable, match="is not in"):
+            await attempt(host, host.connect, bound_s=0)
+
+
 async def test_an_attempt_is_not_repeated_where_somebody_has_to_do_something(make: Maker, tmp_path: Path) -> None:
     host, rounds = make(ssh={"known_hosts": tmp_path / "none"}), 0
 
