@@ -132,6 +132,12 @@ class Environment(_Section):
         names = [host.name for host in self.hosts]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"hosts: {', '.join(twice)} is there twice: give each a name of its own")
+        users = sorted({host.user for host in self.hosts})
+        if self.scope == "user" and not self.apps and len(users) > 1:
+            raise ValueError(
+                f"hosts: {' and '.join(users)} have homes of their own: give `apps`, a directory on all hosts that "
+                "each of these users may write"
+            )
         if self.endpoints is not None and self.router != "none":
             raise ValueError('endpoints are for router = "none": Envoy is told by Longshore itself')
         return self

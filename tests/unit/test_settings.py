@@ -197,3 +197,15 @@ def test_endpoints_beside_envoy_are_refused(tmp_path: Path) -> None:
 def test_a_data_directory_is_absolute_wherever_the_manager_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/tmp")
     assert load(None, {"data_dir": Path("data")}).data_dir == Path("/tmp/data")
+
+
+def test_users_with_homes_of_their_own_have_to_be_given_a_place_for_their_apps(tmp_path: Path) -> None:
+    lines = '[environments.live]\ndriver = "systemd"\nscope = "user"\nhosts = ["alice@10.0.0.1", "bob@10.0.0.2"]\n'
+    with pytest.raises(SettingsError, match=r"alice and bob .* homes of their own: give `apps`"):
+        load(written(tmp_path, lines))
+    assert load(written(tmp_path, f'{lines}apps = "/opt/apps"\n')).environment("live").apps_there == "/opt/apps"
+
+
+def test_one_user_on_all_hosts_has_the_apps_in_its_home(tmp_path: Path) -> None:
+    lines = '[environments.live]\ndriver = "systemd"\nscope = "user"\nhosts = ["bob@10.0.0.1", "bob@10.0.0.2"]\n'
+    assert load(written(tmp_path, lines)).environment("live").apps_there == "/home/bob/apps"
