@@ -48,6 +48,11 @@ def test_links_lead_to_something(name):
 
 
 @every_document
+def test_nothing_of_a_merge_is_left_in_it(name):
+    assert not re.findall(r"^(?:<{7} .*|={7}|>{7} .*)$", DOCUMENTS[name].read_text(), re.MULTILINE)
+
+
+@every_document
 def test_files_that_are_named_exist(name):
     for span in spans(prose_of(name)):
         if _TOP.fullmatch(span) and not any(word in span for word in PLACEHOLDERS):
