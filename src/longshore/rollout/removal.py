@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from longshore.concurrency import all_of
 from longshore.model import Deployment
 from longshore.rollout.draining import drained
 from longshore.rollout.providing import ask_lost, remove_there
@@ -49,7 +50,7 @@ async def finish_removal(world: World, deployment: Deployment) -> None:
         for warning in (await drained(world, name, deployment.environment, ids, drain_s)).warnings:
             world.event(name, "warning", warning, source="removal")
         store.set_routing(name, None)
-    await asyncio.gather(*(world.fleet.retire(instance.id, stop_s) for instance in instances))
+    await all_of(*(world.fleet.retire(instance.id, stop_s) for instance in instances))
     if world.is_far(deployment.environment):
         await remove_there(world, deployment, files=deployment.deleting != "keep_files")
     directory = world.files_of(deployment)
