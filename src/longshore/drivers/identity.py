@@ -88,11 +88,14 @@ def open_pidfd(pid: int, start_time: int) -> int | None:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
-    stat = read_stat(pid)
-    if stat is None or stat.start_time != start_time:
-        os.close(fd)
-        return None
-    return fd
+    meant = False
+    try:
+        stat = read_stat(pid)
+        meant = stat is not None and stat.start_time == start_time
+    finally:
+        if not meant:
+            os.close(fd)
+    return fd if meant else None
 
 
 def send(pid: int, start_time: int, number: signal.Signals, *, group: bool = False) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from longshore.drivers import identity
 from longshore.drivers.identity import all_ended, open_pidfd, read_stat, send, uptime
 from support.managers import until
 
@@ -55,6 +57,17 @@ def test_a_process_whose_first_thread_has_ended_runs_as_long_as_another_does() -
 
 def test_no_pidfd_is_opened_of_another_process_with_that_pid() -> None:
     assert open_pidfd(os.getpid(), 1) is None
+
+
+def test_a_pidfd_of_a_process_that_cannot_be_told_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(pid: int) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(identity, "read_stat", read)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(OSError, match="Too many open files"):
+        open_pidfd(os.getpid(), 1)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_no_signal_reaches_another_process_with_that_pid() -> None:
