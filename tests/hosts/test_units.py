@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from longshore.drivers.base import DriverError, Exit, Handle, Launch, LogLine, Output
 from longshore.drivers.systemd.driver import SystemdDriver
+from longshore.drivers.systemd.existing import Existing
 from longshore.errors import LeaseLost
 from longshore.model import Resources, Systemd
 from support.hosts import Host, HostSet, HostsMissing, open_hosts
@@ -509,6 +510,23 @@ async def test_a_unit_of_the_users_own_is_linked_restarted_and_stopped(driver: S
     assert (await driver.stop(second, 5)).exit == Exit(-15)
     assert own.show("own.socket", "ActiveState") == "active"
     assert own.path("/etc/systemd/system/own.service").exists()
+
+
+async def test_a_unit_that_its_socket_starts_before_it_was_linked_is_restarted(
+    driver: SystemdDriver, own: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await start(driver, own_launch(own, "1"))
+    await until_lines(own, first, 1)
+    own.ask("systemctl", "stop", "own.service")
+    claimed = Existing._claim
+
+    async def late(existing: Existing, *args: Any) -> str:
+        own.ask("systemctl", "start", "own.service")  # as a connection to its socket does: it runs what was linked
+        return await claimed(existing, *args)
+
+    monkeypatch.setattr(Existing, "_claim", late)
+    second = await start(driver, own_launch(own, "2"))
+    assert await until_lines(own, second, 1) == ["2"]
 
 
 async def test_starting_a_unit_of_the_users_own_again_restarts_it_once(driver: SystemdDriver, own: Host) -> None:

@@ -1,10 +1,10 @@
 """Instances that are the user's own unit, on one host: linked to a release, restarted, stopped; never written.
 
-    start    link `current`, write down whose it is and which run it had ─► another run since? ─► RestartUnit
+    start    link `current`, write down whose it is and which run it has ─► another run since? no ─► RestartUnit
     stop     StopUnit ─► take the record away
 
 What is ours about it is a record, STATE/existing/UNIT: mark of the launch, deployment, the run before. The last tells
-after a lost connection whether it was restarted already.
+after a lost connection whether it was restarted already; whoever else starts it since starts what is linked.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Existing:
             raise DriverError(
                 f"{launch.instance} cannot be started on {title_of(self.systemd.host)}: {_not_loaded(state)}"
             )
-        before = await self._claim(launch, unit, state.invocation)
+        before = await self._claim(launch, unit)
         state = await self.systemd.state(unit)
         if state.up and state.invocation != before:
             return state
@@ -72,8 +72,8 @@ class Existing:
 
     # --- private
 
-    async def _claim(self, launch: Launch, unit: str, invocation: str) -> str:
-        """The release is linked, the record written. The run that the unit had before that; "-": none."""
+    async def _claim(self, launch: Launch, unit: str) -> str:
+        """The release is linked, the record written. The run that the unit had then; "-": none."""
         host = self.systemd.host
         await host.connect()
         self.fence()
@@ -81,7 +81,8 @@ class Existing:
             done = await host.run(
                 scripts.CLAIM,
                 *self._record(unit),
-                *(mark_of(self.manager_id, launch.launch_id), launch.deployment, invocation or "-"),
+                *(mark_of(self.manager_id, launch.launch_id), launch.deployment),
+                "systemctl --user" if host.scope == "user" else "systemctl",
                 *(str(launch.directory), str(launch.working_directory or "")),
             )
         except ScriptFailed as error:

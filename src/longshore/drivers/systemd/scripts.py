@@ -121,10 +121,10 @@ for file in "$1"/existing/*.service; do
 done
 """
 
-#: state unit mark deployment before directory working-directory: links `current`, writes down that this launch has the
-#: unit, and says which run there was before it was started. The record: mark, deployment, run.
+#: state unit mark deployment systemctl directory working-directory: links `current`, writes down that this launch has
+#: the unit, and says which run there was before it was started. The record: mark, deployment, run.
 CLAIM = (
-    "state=$1 unit=$2 mark=$3 deployment=$4 before=$5 directory=$6 work=$7"
+    "state=$1 unit=$2 mark=$3 deployment=$4 systemctl=$5 directory=$6 work=$7"
     + _LOCKED
     + r"""
 record=$state/existing/$unit
@@ -152,6 +152,9 @@ if [ "$of" = "$mark" ]; then
   echo "$run"
   exit
 fi
+# Only now: a socket may have started it from what was linked until then.
+before=$($systemctl show --property=InvocationID --value "$unit")
+before=${before:--}
 mkdir -p "$state/existing"
 printf '%s\n%s\n%s\n' "$mark" "$deployment" "$before" > "$record.new"
 sync "$record.new"
