@@ -115,6 +115,20 @@ class RealCourse(RuleBasedStateMachine):
         rolling = json.loads(rows[0]["spec"])["rolling"]
         return min(now, bounds(now, rolling["max_surge"], rolling["max_unavailable"]).fewest)
 
+    def promised_of_a_rollback(self, name: str) -> int | None:
+        """By the strategy of what serves, to the version from before, where there is one that was ever healthy."""
+        rows = self.ground.site.rows(
+            "SELECT now.spec AS now, before.spec AS before FROM deployments d "
+            "JOIN releases now ON now.deployment = d.name AND now.version = d.current_version "
+            "JOIN releases before ON before.deployment = d.name AND before.version = d.previous_version "
+            f"WHERE d.name = '{name}' AND before.state = 'kept' AND before.healthy_at IS NOT NULL"
+        )
+        if not rows:
+            return None
+        now, to = json.loads(rows[0]["now"]), json.loads(rows[0]["before"])
+        kind = str(to["version"]).partition("-")[0]
+        return self.promise(name, kind, now["strategy"], to["replicas"], to["rolling"]["max_unavailable"])
+
     def promised_at_rest(self, name: str) -> int | None:
         return self.replicas(name) if self.kind_of(name) in GOOD else None
 

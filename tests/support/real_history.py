@@ -67,7 +67,8 @@ class RealHistory(RealCourse):
     @rule(name=NAME, disturbance=DISTURBANCE, at=AT)
     def roll_back(self, name: str, disturbance: str, at: float) -> None:
         async def act() -> None:
-            await self.rollout(name, lambda: self.roll_back_soon(name), disturbance, at, None, None)
+            promise = self.promised_of_a_rollback(name)
+            await self.rollout(name, lambda: self.roll_back_soon(name), disturbance, at, promise, None)
 
         self.step(f"roll {name} back", disturbance, at, act)
 
