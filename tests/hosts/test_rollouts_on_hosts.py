@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,25 @@ pytestmark = pytest.mark.slow
 STRATEGIES = ("rolling", "blue-green", "canary", "recreate")
 #: seconds until a host that is gone is known to be
 LOST_S = 15.0
+#: the polite application, which listens at once, and says that it is ready when a file of its version is there
+ANNOUNCED = """
+import os, pathlib, runpy, socket, threading, time
+def announce():
+    version = pathlib.Path("VERSION").read_text().strip()
+    while not pathlib.Path("/srv/announce-" + version).exists():
+        time.sleep(0.02)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+        out.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+threading.Thread(target=announce, daemon=True).start()
+runpy.run_path("polite.py", run_name="__main__")
+"""
+OWN_UNIT = """
+[Service]
+Type=notify
+Environment=HOST=0.0.0.0 PORT=3000
+WorkingDirectory=/srv/shop/current
+ExecStart=/bin/sh -c 'RELEASE_VERSION=$$(cat VERSION) exec /usr/bin/python3 announced.py'
+"""
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +135,44 @@ async def test_hooks_run_once_or_on_each_host(site: FarSite, hosts: HostSet) -> 
     over = await site.failed("3.0", "rolling", pre_deploy_hooks=["echo no good; exit 3"])
     assert (over.status, failed_step(over)) == ("unwound", "pre_deploy_hooks")
     assert "on host1" in (over.message or "")
+
+
+@pytest.mark.parametrize("kind", ["managed", "existing"])
+async def test_an_application_that_listens_gets_no_requests_before_it_has_said_that_it_is_ready(
+    site: FarSite, hosts: HostSet, kind: str
+) -> None:
+    def announce(version: str) -> None:
+        for host in hosts:
+            host.shell(f"touch /srv/announce-{version}")
+
+    fields: dict[str, Any] = {"systemd": {"type": "notify"}, "command": ["/usr/bin/python3", "announced.py"]}
+    if kind == "existing":
+        for host in hosts:
+            host.path("/etc/systemd/system/mine.service").write_text(OWN_UNIT)
+            host.ask("systemctl", "daemon-reload")
+        fields = {"service_name": "mine", "systemd": {"unit": "existing", "port": 3000}, "command": None}
+        fields["replicas"] = None
+
+    def asked(version: str, **more: Any) -> dict[str, Any]:
+        given = site.spec(version, "rolling", **fields, **more)
+        (site.artifact(version) / "announced.py").write_text(ANNOUNCED)
+        return {key: value for key, value in given.items() if value is not None}
+
+    try:
+        announce("1.0")
+        await site.client.deploy(asked("1.0"), timeout=240)
+        await site.client.deploy(asked("2.0", health_check={"deadline": "3s"}), wait=False)
+        over = await site.until_over(150.0)
+        assert (over.status, failed_step(over)) == ("unwound", "await_ready")
+        assert "it has not said yet that it is ready" in (over.message or "")
+        assert set(await site.answering()) == {"1.0"}
+        announce("2.0")
+        await site.client.deploy(asked("2.0"), timeout=240)
+        assert set(await site.answering()) == {"2.0"}
+    finally:
+        await site.client.delete("shop")
+        for host in hosts:
+            host.shell("rm -rf /srv/announce-* /etc/systemd/system/mine.service; systemctl daemon-reload")
 
 
 async def test_output_is_read_from_the_journals_of_all_hosts(site: FarSite, hosts: HostSet) -> None:

@@ -221,8 +221,9 @@ async def test_an_application_that_notifies_is_ready_when_it_says_so(driver: Sys
     launch = launch_there(host, ("python3", "-S", "-c", NOTIFIER, "1", "0"), systemd=Systemd(type="notify"))
     handle = await start(driver, launch)
     found = await driver.inspect(handle)
-    assert (found.state, found.ready) == ("running", False)
+    assert (found.state, found.ready, driver.notifies(handle)) == ("running", False, True)
     await until_ready(driver, handle)
+    assert not driver.notifies(await start(driver, launch_there(host, instance="shop-1-1")))
 
 
 async def test_what_ignores_sigterm_is_killed_after_the_grace(driver: SystemdDriver, host: Host) -> None:

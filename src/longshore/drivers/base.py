@@ -147,6 +147,10 @@ class Driver(Protocol):
     async def inspect(self, handle: Handle) -> Inspection:
         """What is known of it now. Never raises for an instance that is gone: that is `exited`."""
 
+    def notifies(self, handle: Handle) -> bool:
+        """Whether this instance says itself that it is ready: it is not before `inspect` has it so, whatever answers on
+        its port."""
+
     async def exited(self, handle: Handle) -> Exit:
         """Wait, without a bound, until it has ended. The caller bounds or cancels it."""
 

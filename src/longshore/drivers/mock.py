@@ -311,6 +311,9 @@ class MockDriver:
             return Inspection("exited", found.exit, f"mock {found.number} {found.exit}")
         return Inspection("running", None, f"mock {found.number}")
 
+    def notifies(self, handle: Handle) -> bool:
+        return False
+
     async def exited(self, handle: Handle) -> Exit:
         self.world.settle()
         found = self._get(handle)

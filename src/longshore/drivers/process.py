@@ -128,6 +128,9 @@ class ProcessDriver:
             return Inspection("exited", Exit(None), f"pid {pid} {Exit(None)}{_cause(handle)}")
         return Inspection("running", None, f"pid {pid}, up {_span(uptime(start_time))}, {_resident(pid)}")
 
+    def notifies(self, handle: Handle) -> bool:
+        return False
+
     async def exited(self, handle: Handle) -> Exit:
         if handle["boot_id"] != boot_id():
             return Exit(None)

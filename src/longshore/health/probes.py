@@ -37,6 +37,7 @@ class Check:
 
     kind       http: GET `path` of host and port · tcp: connect to host and port · url: GET `url` as it stands ·
                alive: ask `inspect` whether it runs; without `inspect` it is enough that nobody has seen it exit
+    inspect    of the other kinds: asked once they are answered, for one that says itself that it is ready
     timeout_s  bound on one asking, all of it
     """
 
@@ -96,6 +97,9 @@ async def probe(check: Check) -> ProbeResult:
     try:
         async with asyncio.timeout(check.timeout_s):
             ok, answer = await PROBES[check.kind](check)
+            if ok and check.kind != "alive" and check.inspect is not None:
+                ok, said = await _alive(check)
+                answer = answer if ok else f"{answer}, but not ready: {said}"
     except TimeoutError:
         ok, answer = False, f"no answer within {check.timeout_s:g} s"
     except Exception as error:  # a probe has no failure but "unhealthy"

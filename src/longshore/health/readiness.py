@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -141,7 +141,10 @@ class Readiness:
 
     async def probe_instance(self, instance: Instance, spec: Spec) -> ProbeResult:
         """As probe(). Who has just become healthy is looked at, too: it may be somebody else who answers."""
-        result = await self._prober.probe(self.check(instance, spec))
+        check = self.check(instance, spec)
+        if check.kind != "alive" and self._board.of(instance.id).ready:
+            check = replace(check, inspect=None)  # what one run has said it cannot take back
+        result = await self._prober.probe(check)
         if result.ok and self._board.of(instance.id).ready is False:
             taker = await self._stranger(instance, spec)
             if taker:
@@ -151,13 +154,19 @@ class Readiness:
     def check(self, instance: Instance, spec: Spec) -> Check:
         """How this instance's health is asked for."""
         timeout_s = spec.health_check.timeout
+        driver, handle = self._driver_of(spec.environment), instance.handle or {}
+
+        def inspect() -> Awaitable[Inspection]:
+            return driver.inspect(handle)
+
         if instance.port is None:
-            driver, handle = self._driver_of(spec.environment), instance.handle or {}
-            return Check(kind="alive", timeout_s=timeout_s, inspect=lambda: driver.inspect(handle))
-        host = self._fleet.address(instance)
+            return Check(kind="alive", timeout_s=timeout_s, inspect=inspect)
+        host, asked = self._fleet.address(instance), inspect if driver.notifies(handle) else None
         if spec.probe_path is None:
-            return Check(kind="tcp", host=host, port=instance.port, timeout_s=timeout_s)
-        return Check(kind="http", host=host, port=instance.port, path=spec.probe_path, timeout_s=timeout_s)
+            return Check(kind="tcp", host=host, port=instance.port, timeout_s=timeout_s, inspect=asked)
+        return Check(
+            kind="http", host=host, port=instance.port, path=spec.probe_path, timeout_s=timeout_s, inspect=asked
+        )
 
     def whole_checks(self, spec: Spec, ids: tuple[str, ...]) -> list[Check]:
         """The checks of the whole: each instance, the public port, a health URL elsewhere."""

@@ -4,8 +4,9 @@
     recover:    nothing to do: units come back by themselves, and a handle names one run of one of them
     survey():   what a unit holds of us (its mark, its record) finds those that no row knows
 
-Handle: {"host", "unit", "kind" (managed, existing), "deployment", "launch_id", "invocation"}. The last is systemd's
-name for one run: what it has started again by itself is another run of the same launch, which successor() gives.
+Handle: {"host", "unit", "kind" (managed, existing), "deployment", "launch_id", "invocation", "notifies" (whether its
+Type= is one that says when it is ready)}. The invocation is systemd's name for one run: what it has started again by
+itself is another run of the same launch, which successor() gives.
 See docs/adr/0012-instances-as-enabled-template-units.md.
 """
 
@@ -99,7 +100,7 @@ class SystemdDriver:
         await attempt(site.host, lambda: fitness.refuse_limits(site.host, launch))
         work = site.existing if kind == "existing" else site.managed
         state = await attempt(site.host, lambda: work.start(launch))
-        handle = _handle(launch.host, state.name, kind, launch.deployment, launch.launch_id, state.invocation)
+        handle = _handle(launch.host, kind, launch.deployment, launch.launch_id, state)
         try:
             persist(handle)
         except LeaseLost:
@@ -140,6 +141,9 @@ class SystemdDriver:
         except HostUnreachable as error:
             return Inspection("unknown", None, str(error))
 
+    def notifies(self, handle: Handle) -> bool:
+        return bool(handle.get("notifies"))
+
     async def exited(self, handle: Handle) -> Exit:
         """As the protocol says. Of what ran on a host that is lost that is not known before it is back."""
         site = self._of(handle)
@@ -172,7 +176,7 @@ class SystemdDriver:
         state = await attempt(site.host, lambda: self._successor(site, handle))
         if state is None:
             return None
-        return {**handle, "invocation": state.invocation}
+        return {**handle, "invocation": state.invocation, "notifies": state.notifies}
 
     async def connections(self, handle: Handle, port: int) -> int | None:
         site = self._of(handle)
@@ -287,22 +291,23 @@ class SystemdDriver:
         rows = [line.split(" ", 3) for line in done.stdout.decode("utf-8", "replace").splitlines()]
         states = await asyncio.gather(*(site.systemd.state(unit) for _, _, unit, _ in rows))
         found: dict[str, Handle] = {}
-        for (kind, launch_id, unit, deployment), state in zip(rows, states, strict=True):
-            found[launch_id] = _handle(name, unit, kind, deployment, launch_id, state.invocation)
+        for (kind, launch_id, _, deployment), state in zip(rows, states, strict=True):
+            found[launch_id] = _handle(name, kind, deployment, launch_id, state)
         return found
 
 
 # --- private
 
 
-def _handle(host: str, unit: str, kind: str, deployment: str, launch_id: str, invocation: str) -> dict[str, Any]:
+def _handle(host: str, kind: str, deployment: str, launch_id: str, state: UnitState) -> dict[str, Any]:
     return {
         "host": host,
-        "unit": unit,
+        "unit": state.name,
         "kind": kind,
         "deployment": deployment,
         "launch_id": launch_id,
-        "invocation": invocation,
+        "invocation": state.invocation,
+        "notifies": state.notifies,
     }
 
 

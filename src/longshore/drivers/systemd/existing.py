@@ -98,7 +98,7 @@ class Existing:
                 await self.systemd.reset_failed(unit)
             job = await self.systemd.restart(unit)
             state = await self.systemd.state(unit)
-            if state.type in ("notify", "notify-reload"):
+            if state.notifies:
                 while not job.done and not (state.active == "activating" and state.main_pid):
                     await changed()
                     state = await self.systemd.state(unit)

@@ -76,6 +76,11 @@ class UnitState:
         return self.active in ("activating", "deactivating") and self.main_pid != 0
 
     @property
+    def notifies(self) -> bool:
+        """Whether it says itself that it is ready."""
+        return self.type in ("notify", "notify-reload")
+
+    @property
     def down(self) -> bool:
         """Nothing of it runs, and nothing will."""
         return self.active in ("inactive", "failed") and not self.queued and not self.sub.endswith("-auto-restart")
