@@ -12,8 +12,8 @@ import pytest
 from dbus_fast import Message
 
 from longshore.drivers.base import DriverError
-from longshore.drivers.systemd.commands import command_name, end_commands, run_command
-from longshore.hosts import HostUnreachable, SshHost
+from longshore.drivers.systemd.commands import NotBegun, command_name, end_commands, run_command
+from longshore.hosts import HostUnreachable, SshHost, attempt
 from longshore.proc import HookResult
 from support.hosts import Host, HostSet, HostsMissing, open_hosts
 from support.launching import until
@@ -165,6 +165,20 @@ async def test_through_a_lost_connection_it_runs_once(host: SshHost, hosts: Host
     assert (await running).tail == "done\n"
     assert hosts[0].path("/srv/shop/cut").read_text() == "run\n"
     hosts[0].path("/srv/shop/cut").unlink()
+
+
+async def test_what_a_host_was_to_run_that_was_lost_before_unnoticed_was_not_begun(
+    host: SshHost, hosts: HostSet
+) -> None:
+    await run(host, "true")
+    hosts[0].cut()
+    try:
+        with pytest.raises(NotBegun):
+            await run(host, "echo run >> /srv/shop/never", command_name(ROLLOUT, "pre_deploy", 2))
+    finally:
+        hosts[0].mend()
+    await attempt(host, host.connect, 60.0)
+    assert not hosts[0].path("/srv/shop/never").exists()
 
 
 async def test_of_a_host_that_was_restarted_meanwhile_nothing_is_guessed(host: SshHost, hosts: HostSet) -> None:

@@ -31,6 +31,7 @@ from longshore.drivers.systemd.scripts import REFUSED
 from longshore.fence import Fence, unfenced
 from longshore.hosts import HostUnreachable, ScriptFailed, attempt
 from longshore.hosts.base import Host
+from longshore.hosts.losing import expect_there
 from longshore.proc import HookResult
 
 #: bytes of output that a result has
@@ -145,6 +146,10 @@ for place in "$1/commands/$2"*; do [ ! -d "$place" ] || echo "${place##*/}"; don
 """
 
 
+class NotBegun(HostUnreachable):
+    """The host was lost before anything of the command was sent there."""
+
+
 def command_name(rollout_id: str, purpose: str, number: int) -> str:
     """What a command of a rollout is called: the same whenever it is asked for, another for each."""
     return f"{rollout_id}-{purpose}-{number}"
@@ -173,13 +178,19 @@ async def run_command(
     on_output    given all that it says, in order, while it runs; called in a thread
 
     As with proc.run_shell, what it leaves running is killed when its shell ends. Raises DriverError where it cannot be
-    started, or where the host was restarted meanwhile, so that nobody knows how far it came; HostUnreachable when the
-    connection is gone for longer than LOST_S: it goes on there, and can be asked for again.
+    started, or where the host was restarted meanwhile, so that nobody knows how far it came; NotBegun where the host is
+    out of reach; HostUnreachable when the connection is lost later, for longer than LOST_S: if it was begun, it goes on
+    there, and can be asked for again.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be part of the name of a unit")
     began = time.monotonic()
-    await host.connect()
+    try:
+        await host.connect()
+        # A loss that nobody has noticed yet is met here, and not by what may run only once.
+        await attempt(host, lambda: expect_there(host))
+    except HostUnreachable as error:
+        raise NotBegun(error.host, str(error), passing=error.passing) from error
     await attempt(host, lambda: _start(host, name, command, directory, environment, user, timeout_s, fence))
     output = CommandOutput(host, name, on_output)
     async with aclosing(Systemd(host, fence)) as systemd, output.followed():

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from longshore.drivers.base import DriverError
 from longshore.errors import HookFailed
 from longshore.hosts.base import HostUnreachable
 from longshore.proc import HookResult
@@ -15,14 +16,16 @@ from longshore.rollout.steps.variables import variables_of
 
 
 async def run_there(
-    context: Context, hosts: Sequence[str], command: str, number: int, purpose: str, timeout_s: float
+    context: Context, hosts: Sequence[str], command: str, number: int, purpose: str, timeout_s: float, *, once: bool
 ) -> list[tuple[str, HookResult]]:
-    """Run a shell line in the release's directory on each of the hosts, at once; their names with how it ended there.
+    """Run a shell line in the release's directory on each of the hosts, at once; or `once`, on the first of them that
+    answers. The names of those it has run on with how it ended there.
 
     number    of this command among those with the same purpose, which it is told (DEPLOYMENT_HOOK)
-    Raises HookFailed where there is no host to run it on, or one was lost whose answer is needed.
+    Raises HookFailed where it has run on no host, or nobody knows whether it has; RolloutFailed where more hosts are
+    out of reach than may be.
     """
-    from longshore.drivers.systemd.commands import command_name, run_command
+    from longshore.drivers.systemd.commands import NotBegun, command_name, run_command
 
     world, spec = context.world, context.spec
     directory = Path(spec.working_directory, "releases", context.rollout.version)
@@ -32,39 +35,47 @@ async def run_there(
         "DEPLOYMENT_RELEASE_DIR": str(directory),
         "DEPLOYMENT_HOOK": purpose,
     }
-    if not hosts:
-        raise HookFailed("There is no host that the hook could run on: none is in reach.", cause="no host in reach")
-
+    hook = f"{purpose} hook {number} ({command})"
     log = world.hook_log(context.name, context.rollout.number, purpose)
 
-    async def one(name_of_host: str) -> tuple[str, HookResult]:
+    async def one(name_of_host: str) -> HookResult | HostUnreachable:
         output = PrefixedLog(log, f"{name_of_host}: ")
-        result = await run_command(
-            world.host(spec.environment, name_of_host),
-            command_name(context.rollout.id, purpose, number),
-            command,
-            directory=directory,
-            environment={**environment, "DEPLOYMENT_HOST": name_of_host},
-            user=world.user_of(spec),
-            timeout_s=timeout_s,
-            fence=world.fence,
-            on_output=output.add,
-        )
+        try:
+            result = await run_command(
+                world.host(spec.environment, name_of_host),
+                command_name(context.rollout.id, purpose, number),
+                command,
+                directory=directory,
+                environment={**environment, "DEPLOYMENT_HOST": name_of_host},
+                user=world.user_of(spec),
+                timeout_s=timeout_s,
+                fence=world.fence,
+                on_output=output.add,
+            )
+        except HostUnreachable as error:
+            if once and not isinstance(error, NotBegun):
+                message = f"{hook} was begun on {name_of_host}, which was lost: it may have run, and runs nowhere else"
+                raise HookFailed(message, cause=str(error)) from error
+            return error
+        except DriverError as error:
+            raise HookFailed(f"{hook} failed on {name_of_host}", cause=str(error)) from error
         await asyncio.to_thread(output.end)
-        return name_of_host, result
+        return result
 
-    outcomes = await asyncio.gather(*(one(each) for each in hosts), return_exceptions=True)
     found: list[tuple[str, HookResult]] = []
-    for outcome in outcomes:
-        if isinstance(outcome, HostUnreachable):
-            if len(hosts) == 1:
-                raise HookFailed(f"{purpose} hook: {outcome}", cause=str(outcome)) from outcome
-            context.say(context.absence.pass_over(outcome))
-        elif isinstance(outcome, BaseException):
-            raise outcome
-        else:
-            found.append(outcome)
-    return found
+    for names in [[name] for name in hosts] if once else [hosts]:
+        outcomes = await asyncio.gather(*(one(name) for name in names), return_exceptions=True)
+        for name, outcome in zip(names, outcomes, strict=True):
+            if isinstance(outcome, HostUnreachable):
+                context.say(context.absence.pass_over(outcome))
+                context.advance()
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                found.append((name, outcome))
+        if found:
+            return found
+    raise HookFailed(f"{hook} has run on no host", cause="none is in reach")
 
 
 async def end_there(context: Context, hosts: Sequence[str]) -> str:

@@ -43,6 +43,19 @@ class RunHooks(Step):
         return spec.hook_timeout * max(1, len(self.commands)) + 60.0
 
     async def run(self, context: Context) -> str:
+        try:
+            return await self._run_all(context)
+        except HookFailed as error:
+            if not self.tolerant:
+                raise
+            raise StepWarning(f"{error.message}: {error.cause}") from error
+
+    async def undo(self, context: Context) -> str:
+        if not self.hosts:
+            return await end_commands(context)
+        return await end_there(context, self.hosts)
+
+    async def _run_all(self, context: Context) -> str:
         output: list[str] = []
         for number, command in enumerate(self.commands, start=1):
             context.say(f"hook {number} of {len(self.commands)}: {command}")
@@ -53,19 +66,11 @@ class RunHooks(Step):
                 if result.timed_out or result.exit_code != 0:
                     at = f" on {where}" if where else ""
                     message = f"{self.phase} hook {number} ({command}){at} {_ending(result, context.spec)}"
-                    cause = result.tail.strip() or "it printed nothing"
-                    if self.tolerant:
-                        raise StepWarning(f"{message}: {cause}")
-                    raise HookFailed(message, cause=cause)
+                    raise HookFailed(message, cause=result.tail.strip() or "it printed nothing")
         if not self.commands:
             return self.describe()
         said = "\n".join(output)
         return f"{len(self.commands)} hook{'s' if len(self.commands) != 1 else ''} ran" + (f":\n{said}" if said else "")
-
-    async def undo(self, context: Context) -> str:
-        if not self.hosts:
-            return await end_commands(context)
-        return await end_there(context, self.hosts)
 
     async def _run(self, context: Context, command: str, number: int) -> list[tuple[str, HookResult]]:
         """One of them, where it is to run: the names of those hosts ("": this machine) with how it ended there."""
@@ -73,9 +78,8 @@ class RunHooks(Step):
         if not self.hosts:
             return [("", await run_command(context, command, purpose=self.phase, timeout_s=timeout_s))]
         present = [name for name in self.hosts if name not in context.absence.hosts]
-        if context.spec.hooks_on == "once":
-            present = present[:1]
-        return await run_there(context, present, command, number, self.phase, timeout_s)
+        once = context.spec.hooks_on == "once"
+        return await run_there(context, present, command, number, self.phase, timeout_s, once=once)
 
 
 async def run_command(
