@@ -78,6 +78,19 @@ async def test_only_hosts_with_the_labels_get_instances(shop: Shop) -> None:
     assert host(shop, "a").places == {}
 
 
+async def test_a_host_that_is_added_gets_what_is_scaled_up_and_keeps_its_share_when_it_is_scaled_down(
+    tmp_path: Path,
+) -> None:
+    shop = Shop(tmp_path, HOSTS[:1])
+    await deploy(shop, "1.0")
+    shop.machine.hosts["b"] = FakeHost("b", "10.0.0.2", shop.driver_world)
+    assert (await shop.do("scale", 6)).status == "succeeded"
+    assert there(shop) == {"a": 3, "b": 3, "c": 0}
+    assert (await shop.do("scale", 4)).status == "succeeded"
+    assert there(shop) == {"a": 2, "b": 2, "c": 0}
+    await shop.close()
+
+
 async def test_a_failed_rollout_leaves_nothing_on_any_host(shop: Shop) -> None:
     await deploy(shop, "1.0")
     shop.script("2.0", never_ready=True)

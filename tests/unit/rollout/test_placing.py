@@ -10,7 +10,8 @@ import pytest
 
 from longshore.model import Rolling, Spec, Systemd
 from longshore.rollout.plan import View
-from longshore.rollout.steps.instances import StartInstances, StopInstances
+from longshore.rollout.scaling import scale
+from longshore.rollout.steps.instances import RetireInstances, StartInstances, StopInstances
 from longshore.rollout.steps.traffic import ShiftTraffic
 from longshore.rollout.strategies import STRATEGIES
 from longshore.rollout.strategies.placing import batches
@@ -53,6 +54,29 @@ def test_instances_are_spread_so_that_no_host_has_two_more_than_another(strategy
     placed = Counter(host for step in plan if isinstance(step, StartInstances) for host in step.hosts)
     assert sum(placed.values()) == replicas
     assert max(placed.values()) - min(placed.get(host, 0) for host in HOSTS) <= 1
+
+
+def scaled(on: str, replicas: int) -> Counter[str]:
+    """Instances of each host after those that are on the hosts of these letters, by slot, were scaled."""
+    serving = tuple(replace(each, host=host) for each, host in zip(make_instances(len(on)), on, strict=True))
+    spec = make_spec(replicas=replicas)
+    steps = scale(make_view(spec, len(on), serving=serving, hosts=HOSTS), spec)
+    added = Counter(host for step in steps if isinstance(step, StartInstances) for host in step.hosts)
+    gone = {id for step in steps if isinstance(step, RetireInstances) for id in step.instances}
+    return added + Counter(each.host for each in serving if each.id not in gone)
+
+
+@pytest.mark.parametrize("on", ["aa", "dc", "abcda", "abcd", ""])
+@pytest.mark.parametrize("replicas", [6, 8, 11])
+def test_more_instances_go_to_the_hosts_that_have_the_fewest(on: str, replicas: int) -> None:
+    placed = scaled(on, replicas)
+    assert sum(placed.values()) == replicas
+    assert max(placed.values()) - min(placed[host] for host in HOSTS) <= 1
+
+
+@pytest.mark.parametrize(("on", "replicas", "left"), [("aaabbb", 4, "aabb"), ("aaab", 3, "aab"), ("abcdab", 3, "abc")])
+def test_those_that_are_too_many_leave_the_hosts_that_have_the_most(on: str, replicas: int, left: str) -> None:
+    assert scaled(on, replicas) == Counter(left)
 
 
 @pytest.mark.parametrize(("before", "after"), [(4, 4), (8, 4), (4, 8), (8, 2), (1, 9), (4, 1)])

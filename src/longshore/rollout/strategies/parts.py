@@ -37,12 +37,18 @@ def start(view: View, spec: Spec, instances: Ids, *, first_slot: int = 0) -> lis
     return start_numbered(view, spec, tuple((id, first_slot + offset) for offset, id in enumerate(instances)))
 
 
-def start_numbered(view: View, spec: Spec, instances: tuple[tuple[str, int], ...]) -> list[Step]:
-    """As start(), of (id, slot)."""
+def start_numbered(
+    view: View, spec: Spec, instances: tuple[tuple[str, int], ...], hosts: tuple[str, ...] | None = None
+) -> list[Step]:
+    """As start(), of (id, slot). hosts: where each goes; None: where its slot says."""
     if not instances:
         return []
-    hosts = tuple(host_of(view, slot) for _, slot in instances) if view.is_far else ()
-    return [StartInstances(spec.version, instances, hosts), AwaitReady(tuple(id for id, _ in instances))]
+    if hosts is None:
+        hosts = tuple(host_of(view, slot) for _, slot in instances)
+    return [
+        StartInstances(spec.version, instances, hosts if view.is_far else ()),
+        AwaitReady(tuple(id for id, _ in instances)),
+    ]
 
 
 def shift(view: View, before: Routing | None, after: Routing | None, *, name: str = "") -> list[Step]:

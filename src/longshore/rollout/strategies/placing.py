@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from math import floor
 
-from longshore.model import Spec
+from longshore.model import Instance, Spec
 from longshore.rollout.plan import View
 
 
 def host_of(view: View, slot: int) -> str:
     """Slots go round the hosts in their order, so that the instances of any two hosts differ by one at most."""
     return view.hosts[slot % len(view.hosts)]
+
+
+def beside(view: View, staying: Sequence[Instance], count: int) -> tuple[str, ...]:
+    """The hosts of so many more instances than those that stay: each goes where the fewest are by then."""
+    there = Counter(instance.host for instance in staying)
+    found = []
+    for _ in range(count):
+        host = min(view.hosts, key=lambda name: there[name])
+        there[host] += 1
+        found.append(host)
+    return tuple(found)
+
+
+def too_many(serving: Sequence[Instance], count: int) -> tuple[Instance, ...]:
+    """Those to go where so many are to stay: each the newest of a host that has the most by then."""
+    left, gone = list(serving), []
+    while len(left) > count:
+        there = Counter(instance.host for instance in left)
+        most = max(there.values())
+        gone.append(max((i for i in left if there[i.host] == most), key=lambda instance: instance.slot))
+        left.remove(gone[-1])
+    return tuple(sorted(gone, key=lambda instance: instance.slot))
 
 
 def batches(hosts: Sequence[str], serial: int | str | tuple[int | str, ...] | None) -> list[tuple[str, ...]]:
