@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -236,6 +237,31 @@ async def test_a_power_cut_in_the_middle_is_done_without_where_a_host_may_fail(s
     await until_status(site, "healthy")
     await site.settled_on("2.0", *hosts)
     await until(lambda: site.kept(hosts[2]) == site.kept(hosts[0]), "nothing else is kept there", LOST_S)
+
+
+async def test_a_hook_is_run_by_the_next_host_where_the_first_was_lost_before_it_was_begun(
+    site: FarSite, hosts: HostSet
+) -> None:
+    await site.deploy("1.0", "rolling")
+    hook = "echo $DEPLOYMENT_HOST >> /var/tmp/hooks"
+    given = site.spec("2.0", "rolling", max_failed_hosts=2, pre_deploy_hooks=[hook])
+    (site.artifact("2.0") / "big").write_bytes(os.urandom(48 << 20))  # takes longer than pulling a cable
+    began = await site.client.deploy(given, wait=False)
+    await until_step(site, began, "ship_release")
+    hosts[2].cut()  # which holds the step, so that the first host is lost between its end there and the hook
+    try:
+        await until(hosts[0].path("/srv/shop/releases/2.0").exists, "the release stands on the first host", 60.0)
+        hosts[0].cut()
+        hosts[2].mend()
+        over = await site.until_over(150.0)
+        assert over.status == "succeeded", over
+    finally:
+        hosts[2].mend()
+        hosts[0].mend()
+    await until_status(site, "healthy")
+    await site.settled_on("2.0", *hosts)
+    said = [host.shell("cat /var/tmp/hooks 2>/dev/null; rm -f /var/tmp/hooks", expect=None) for host in hosts]
+    assert said == ["", "host2\n", ""]
 
 
 async def test_a_partition_keeps_nobody_from_being_answered_and_is_caught_up_with(
