@@ -176,6 +176,30 @@ async def test_an_application_that_listens_gets_no_requests_before_it_has_said_t
             host.shell("rm -rf /srv/announce-* /etc/systemd/system/mine.service; systemctl daemon-reload")
 
 
+async def test_whatever_a_rollout_has_on_a_host_counts_as_left_over_there(site: FarSite, hosts: HostSet) -> None:
+    began = await site.begin("1.0", "rolling", pre_deploy_hooks=["sleep 2"])
+    await until_step(site, began, "pre_deploy_hooks")
+    assert began is not None
+    hook = f"{began.id}-pre_deploy-1"
+    seen = await until(lambda: "sleep 2" in (seen := site.traces(hosts[0])) and seen, "the hook's process is found")
+    for trace in (
+        f"/run/longshore-{hook}",
+        f"loaded active running Longshore: {hook}",
+        f"/commands/{hook}/boot",
+        "/srv/shop",
+    ):
+        assert trace in seen, seen
+    await site.until_over()
+    seen = site.traces(hosts[0])
+    for trace in (
+        "/system/shop@1-0.service.d",
+        "environment/shop@1-0.service",
+        "loaded active running shop",
+        "polite.py",
+    ):
+        assert trace in seen, seen
+
+
 async def test_output_is_read_from_the_journals_of_all_hosts(site: FarSite, hosts: HostSet) -> None:
     await site.deploy("1.0", "rolling", command="echo began on $HOST:$PORT; exec /usr/bin/python3 polite.py")
     lines = [line.line for line in (await site.client.logs("shop")).lines]
@@ -368,6 +392,7 @@ async def test_a_unit_of_the_users_own_is_restarted_on_every_host_and_never_writ
     for host in hosts:
         assert host.path("/etc/systemd/system/mine.service").read_text() == unit
         assert site.current(host) == "2.0"
+        assert "/var/lib/longshore-host/existing/mine.service" in site.traces(host)
     await site.client.delete("shop")
     for host in hosts:
         assert host.path("/etc/systemd/system/mine.service").read_text() == unit

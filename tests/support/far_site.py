@@ -16,14 +16,25 @@ from typing import Any
 from longshore.client.results import Rollout
 from support.hosts import Host, HostSet
 from support.kills import SHORT
-from support.manager import Site, _take_down
+from support.manager import Site, _take_down, until
 
 ENVIRONMENT = "production"
-#: what is left of the site's deployment on a host: files, units that systemd knows
-TRACES = """
-ls -d /etc/systemd/system/shop@* /srv/shop /run/longshore-[0-9a-f]*-* 2> /dev/null
-systemctl list-units --all --plain --no-legend 'shop@*'
+#: what is left of the site's deployment on a host: files, records of instances and hooks, units that systemd knows (of
+#: instances and of hooks), processes. What the connections of a manager have there is none of it.
+TRACES = r"""
+ls -d /srv/shop /run/longshore-[0-9a-f]*-* 2> /dev/null
+find /etc/systemd /run/systemd/transient '(' -name 'shop@*' -o -name 'longshore-*' ')' 2> /dev/null
+find /var/lib/longshore-host -mindepth 1 ! -name '*.lock' ! -name '*.epoch' 2> /dev/null
+systemctl list-units --all --plain --no-legend '*shop*' 'longshore-*'
+{
+  grep -lzsE '^(LONGSHORE_LAUNCH|DEPLOYMENT_ROLLOUT_ID)=' /proc/[0-9]*/environ
+  find /proc/[0-9]*/cwd -maxdepth 0 -lname '/srv/shop*'
+} 2> /dev/null | cut -d / -f 3 | sort -u | xargs -r ps -o pid=,args= -p
 """
+#: processes of a manager's connections
+SESSIONS = "grep -lzs '^LONGSHORE_SESSION=' /proc/[0-9]*/environ"
+#: seconds that those may take to end after the manager
+SESSIONS_S = 15.0
 
 
 class FarSite(Site):
@@ -136,3 +147,5 @@ async def open_far_site(directory: Path, hosts: HostSet, **more: Any) -> AsyncIt
     await _take_down(site, report=True)
     left = {host.name: site.traces(host) for host in hosts}
     assert not any(left.values()), f"left over on hosts: {left}"
+    for host in hosts:
+        await until(lambda host=host: not host.shell(SESSIONS, expect=None), f"no session on {host.name}", SESSIONS_S)
