@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from longshore.client import ApiError
-from longshore.client.results import Rollout
+from longshore.client.results import Rollout, Step
 from longshore.demo.load import Load
 from support.far_site import ENVIRONMENT, FarSite, open_far_site
 from support.hosts import Host, HostSet, HostsMissing, open_hosts
@@ -125,12 +126,34 @@ async def test_no_request_is_lost_in_upgrades_rollbacks_and_failures_by_any_stra
     assert len(load.ledger) > 500
 
 
-async def test_hosts_are_taken_one_after_the_other_where_that_is_asked_for(site: FarSite, hosts: HostSet) -> None:
-    await site.deploy("1.0", "rolling")
-    rollout = await site.deploy("2.0", "rolling", rolling={"serial": 1, "max_surge": 1, "max_unavailable": 0})
-    started = [step.message for step in rollout.steps if step.name == "start_instances"]
-    assert len(started) == 3
-    await site.settled_on("2.0", *hosts)
+async def test_hosts_are_taken_in_batches_where_that_is_asked_for(site: FarSite, hosts: HostSet) -> None:
+    # Room for four more: without batches the first four, on all of the hosts, would be started at once.
+    rolling = {"serial": [1, "100%"], "max_surge": 4, "max_unavailable": 0}
+    await site.deploy("1.0", "rolling", replicas=6)
+    async with site.load(**LIGHT) as load:
+        rollout = await site.deploy("2.0", "rolling", replicas=6, rolling=rolling)
+    assert lost(load) == []
+    steps = [step for step in rollout.steps if step.name in ("start_instances", "stop_instances")]
+    assert [step.name for step in steps] == ["start_instances", "stop_instances"] * 2
+    assert [started_on(hosts, step) for step in steps[::2]] == [
+        ["host1", "host1"],
+        ["host2", "host2", "host3", "host3"],
+    ]
+    assert [len(site.running(host)) for host in hosts] == [2, 2, 2]
+
+
+def started_on(hosts: HostSet, step: Step) -> list[str]:
+    """The host of each instance that runs and was started in that step, as systemd there has it."""
+    assert step.start_time is not None
+    assert step.end_time is not None
+    booted = time.time() - time.monotonic()  # the hosts have this machine's clocks
+    show = "systemctl show --property=ExecMainStartTimestampMonotonic --value --state=active 'shop@*'"
+    return [
+        host.name
+        for host in hosts
+        for told in host.shell(show).split()
+        if step.start_time.timestamp() <= booted + int(told) / 1e6 <= step.end_time.timestamp()
+    ]
 
 
 async def test_hooks_run_once_or_on_each_host(site: FarSite, hosts: HostSet) -> None:
