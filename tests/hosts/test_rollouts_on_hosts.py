@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -341,6 +341,57 @@ async def test_a_partition_keeps_nobody_from_being_answered_and_is_caught_up_wit
         await until_status(site, "healthy")
         await site.settled_on("2.0", *hosts)
     only_in_flight(load)
+
+
+#: time to pull a cable while an instance ends, and none lost to connections whose end a host behind a partition missed
+LINGERING: dict[str, Any] = {"configuration": {"LINGER_S": "3"}, "drain_timeout": "5s"}
+
+
+@asynccontextmanager
+async def partition_in_the_middle(site: FarSite, host: Host, **fields: Any) -> AsyncIterator[Rollout]:
+    """2.0 serves on the first host, where 1.0 takes its time to end: the cable of another host is pulled. Gives the
+    rollout as it ended; the cable is plugged in again at the end."""
+    await until_step(site, await site.begin("2.0", "rolling", drain_timeout="5s", **fields), "stop_instances")
+    try:
+        await asyncio.to_thread(host.cut)
+        seen = await site.last_rollout()
+        assert seen is not None
+        steps = [step.name for step in (await site.client.rollout("shop", seen.id)).steps]
+        assert steps.count("start_instances") == 1, f"it was past the first host: {steps}"
+        yield await site.until_over(150.0)
+    finally:
+        await asyncio.to_thread(host.mend)
+
+
+async def test_a_partition_in_the_middle_is_gone_on_without_where_a_host_may_fail(
+    site: FarSite, hosts: HostSet
+) -> None:
+    await site.deploy("1.0", "rolling", **LINGERING)
+    async with site.load(**LIGHT) as load:
+        async with partition_in_the_middle(site, hosts[1], max_failed_hosts=1) as over:
+            assert over.status == "succeeded", over
+            started = [step.message for step in over.steps if step.name == "start_instances"]
+            assert started[1] == "started 1 instance, but for 1 on hosts out of reach"
+            await site.settled_on("2.0", hosts[0], hosts[2])
+            assert site.current(hosts[1]) == "1.0", "nobody was to reach it"
+            await until_status(site, "degraded")
+        await until_status(site, "healthy")
+        await site.settled_on("2.0", *hosts)
+    only_in_flight(load)
+    await until(lambda: site.kept(hosts[1]) == site.kept(hosts[0]), "nothing else is kept there", LOST_S)
+
+
+async def test_a_partition_in_the_middle_is_undone_where_no_host_may_fail(site: FarSite, hosts: HostSet) -> None:
+    await site.deploy("1.0", "rolling", **LINGERING)
+    async with site.load(**LIGHT) as load:
+        async with partition_in_the_middle(site, hosts[1], max_failed_hosts=0) as over:
+            assert (over.status, failed_step(over)) == ("unwound", "start_instances"), over
+            assert "Host host2 is out of reach" in over.message
+            await site.settled_on("1.0", hosts[0], hosts[2])
+        await until_status(site, "healthy")
+        await site.settled_on("1.0", *hosts)
+    only_in_flight(load)
+    await until(lambda: site.kept(hosts[1]) == {"1.0"}, "the release that was undone is removed there, too", LOST_S)
 
 
 async def test_a_host_that_boots_anew_serves_again_by_itself(site: FarSite, hosts: HostSet) -> None:
