@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -481,6 +482,31 @@ async def test_a_full_disk_on_one_host_is_told_and_leaves_nothing(site: FarSite,
             await site.settled_on("0.1", *hosts)
         assert lost(load) == []
         assert [site.kept(host) for host in hosts] == [{"0.1"}] * 3
+        await site.client.delete("shop")
+
+
+async def test_a_disk_that_fills_while_a_release_is_sent_there_is_told_and_undone(
+    site: FarSite, hosts: HostSet
+) -> None:
+    with small_disk(hosts[1], "30m"):
+        await site.deploy("1.0", "rolling")
+        # Found before the system's own, it takes all that is left, and then goes on as that: what nobody could foresee.
+        fills = '#!/bin/sh\nhead -c 30M /dev/zero > /srv/other 2> /dev/null\nexec /usr/bin/tar "$@"\n'
+        hosts[1].path("/usr/local/sbin/tar").write_text(fills)
+        hosts[1].path("/usr/local/sbin/tar").chmod(0o755)
+        try:
+            async with site.load(**LIGHT) as load:
+                large(site, "2.0")
+                over = await site.failed("2.0", "rolling")
+                assert (over.status, failed_step(over)) == ("unwound", "ship_release"), over
+                assert re.search("Host host2: .*No space left on device: the disk is full: free space", over.message)
+                await site.settled_on("1.0", *hosts)
+        finally:
+            hosts[1].shell("rm -f /usr/local/sbin/tar /srv/other")
+        assert lost(load) == []
+        assert [host.shell("ls -A /srv/shop/releases").split() for host in hosts] == [["1.0"]] * 3
+        await site.deploy("2.0", "rolling")
+        await site.settled_on("2.0", *hosts)
         await site.client.delete("shop")
 
 
