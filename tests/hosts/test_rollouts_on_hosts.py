@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -508,6 +508,58 @@ async def test_a_disk_that_fills_while_a_release_is_sent_there_is_told_and_undon
         await site.deploy("2.0", "rolling")
         await site.settled_on("2.0", *hosts)
         await site.client.delete("shop")
+
+
+@dataclass
+class Closed:
+    """The third of the hosts lets the manager not in. configured: the hosts as it has them; more: for open_far_site."""
+
+    configured: HostSet
+    #: what the error says is to be done, and does it
+    remedy: str
+    mend: Callable[[], object]
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+def wrong_key(hosts: HostSet, directory: Path) -> Closed:
+    key, keys = directory / "wrong", hosts[2].path("/root/.ssh/authorized_keys")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    configured = replace(hosts, all=(*hosts[:2], replace(hosts[2], key=key)))
+    added = keys.read_text() + key.with_suffix(".pub").read_text()
+    return Closed(
+        configured, "does not accept the key .*: add its public key .*ssh-copy-id -i ", lambda: keys.write_text(added)
+    )
+
+
+def unknown_host_key(hosts: HostSet, directory: Path) -> Closed:
+    known, every = directory / "known_hosts", hosts[0].known_hosts.read_text()
+    known.write_text("".join(line for line in every.splitlines(keepends=True) if hosts[2].address not in line))
+    configured = replace(hosts, all=(replace(hosts[0], known_hosts=known), *hosts[1:]))
+    return Closed(configured, "is not in .*: `ssh-keyscan -p 22 10.77.0.13 >> ", lambda: known.write_text(every))
+
+
+def refused_sudo(hosts: HostSet, directory: Path) -> Closed:
+    hosts[2].shell("mkdir -p /root/sudoers && mv /etc/sudoers.d/* /root/sudoers/")
+    return Closed(
+        hosts,
+        "does not let deploy become root .*deploy ALL=.root. NOPASSWD: /bin/sh",
+        lambda: hosts[2].shell("mv /root/sudoers/* /etc/sudoers.d/"),
+        {"machine": {"user": "deploy"}},
+    )
+
+
+@pytest.mark.parametrize("closing", [wrong_key, unknown_host_key, refused_sudo])
+async def test_a_host_that_lets_nobody_in_is_told_with_what_helps_and_nothing_is_changed_on_the_others(
+    hosts: HostSet, tmp_path: Path, closing: Callable[[HostSet, Path], Closed]
+) -> None:
+    closed = closing(hosts, tmp_path)
+    async with open_far_site(tmp_path, closed.configured, **closed.more) as site:
+        try:
+            with pytest.raises(ApiError, match=f"[Hh]ost host3 .*{closed.remedy}"):
+                await site.deploy("1.0", "rolling")
+            assert [site.traces(host) for host in hosts] == ["", "", ""]
+        finally:
+            closed.mend()
 
 
 async def test_a_unit_of_the_users_own_is_restarted_on_every_host_and_never_written(
