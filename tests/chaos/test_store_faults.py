@@ -1,19 +1,21 @@
 """The disk under the store fails, at any moment of a rollout: an error, nothing half-written, and an end all the same.
 
-A lasting fault begins at some moment and ends when the request has been answered; the manager then has to bring the
-rollout to its end by itself. One that passes hits a single write. The SQLite files are real ones.
+Of the moments a sample; each of them with every strategy: LONGSHORE_CHAOS_MINUTES=60 make chaos. A lasting fault begins
+at some moment and ends when the request has been answered; the manager then has to bring the rollout to its end by
+itself. One that passes hits a single write. The SQLite files are real ones.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import os
 import random
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
+#: each moment, with every strategy; or a sample
+ALL = float(os.environ.get("LONGSHORE_CHAOS_MINUTES", "0")) > 0
+#: a rollout has no more of them
+MOMENTS = range(1, 220)
+#: what is under way
+ACTS = ("good release", "failing release", "rollback")
 #: simulated seconds between two rounds of the monitor's tidying, which takes up what was left, and some more
 ROUND_S = 100.0
 
@@ -60,6 +68,8 @@ class BadDisk:
 
     def __init__(self, it: History, verb: str, *, once: bool = False) -> None:
         self._verb, self._once, self._bad = verb, once, False
+        #: statements that failed
+        self.hits = 0
         self._inner = it.lab.store.db._connection
         it.lab.store.db._connection = self  # type: ignore[assignment]
         self._db = it.lab.store.db
@@ -70,6 +80,7 @@ class BadDisk:
     def execute(self, sql: str, *parameters: Any) -> Any:
         if self._bad and sql.startswith(self._verb):
             self._bad = not self._once
+            self.hits += 1
             error = sqlite3.OperationalError("disk I/O error")
             error.sqlite_errorcode = sqlite3.SQLITE_IOERR
             raise error
@@ -87,9 +98,13 @@ class FullDisk:
     """Not a byte is free."""
 
     def __init__(self, it: History) -> None:
-        self._filler = it.machine.data.parent / "filler"
+        self._it, self._filler = it, it.machine.data.parent / "filler"
 
     def begin(self) -> None:
+        db = self._it.lab.store.db._connection
+        if not db.in_transaction:
+            # Otherwise what the log of changes has been before is room enough for the whole rollout.
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with self._filler.open("wb", buffering=0) as file:
             for size in (65536, 4096, 1):
                 while True:
@@ -104,13 +119,13 @@ class FullDisk:
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB."""
+    """A file system of 4 MB."""
     place = tmp_path / "tiny"
     place.mkdir()
     if os.geteuid() != 0:
         pytest.skip("a file system of its own can be mounted by root only")
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True, text=True, check=False
     )
     if mounted.returncode != 0:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
@@ -118,6 +133,15 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
         yield place
     finally:
         subprocess.run(["umount", str(place)], check=True)
+
+
+@contextmanager
+def told(case: tuple[int, int, str, str]) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"the case: {case}")
+        raise
 
 
 @contextmanager
@@ -130,12 +154,20 @@ def history(place: Path | None = None) -> Iterator[History]:
         found.teardown()
 
 
-def deploy(it: History, strategy: str) -> Rollout | None:
+def cases() -> Iterator[tuple[int, int, str, str]]:
+    """(number, moment, strategy, act)."""
+    strategies = sorted(STRATEGIES)
+    every = itertools.product(MOMENTS, strategies) if ALL else zip(MOMENTS[::9], itertools.cycle(strategies))
+    for number, (at, strategy) in enumerate(every):
+        yield number, at, strategy, ACTS[(at + number) % len(ACTS)]
+
+
+def deploy(it: History, strategy: str, version: str = "good-2") -> Rollout | None:
     """None: it was answered with an error that says what is wrong with the store, or that it was interrupted."""
     fields = {
         "name": "shop",
-        "version": "good-2",
-        "artifact_path": str(it.artifacts["good-2"]),
+        "version": version,
+        "artifact_path": str(it.artifacts[version]),
         "command": "./run",
         "health_check_url": f"http://localhost:{PORT}/health",
         "strategy": strategy,
@@ -143,8 +175,12 @@ def deploy(it: History, strategy: str) -> Rollout | None:
         "blue_green": {"keep_old": 90.0},
     }
 
+    return carried_out(it, lambda: it.lab.service.deploy(Request(fields), terms=Terms("test")))
+
+
+def carried_out(it: History, begin: Callable[[], Coroutine[Any, Any, Rollout]]) -> Rollout | None:
     async def both() -> Rollout:
-        rollout = await it.lab.service.deploy(Request(fields), terms=Terms("test"))
+        rollout = await begin()
         return await it.lab.service.outcome(rollout.id)
 
     try:
@@ -155,10 +191,20 @@ def deploy(it: History, strategy: str) -> Rollout | None:
         return None
 
 
-def struck(it: History, fault: Any, at: int, strategy: str, *, restarted: bool) -> bool:
-    """Strike at that moment of a deploy; True: it was answered with an error."""
+def act_of(it: History, name: str, strategy: str) -> Callable[[], Rollout | None]:
+    """What is to be struck; all that it needs has been done."""
+    if name == "rollback":
+        assert deploy(it, strategy) is not None
+        return lambda: carried_out(it, lambda: it.lab.service.rollback("shop", None, terms=Terms("test")))
+    return lambda: deploy(it, strategy, "good-2" if name == "good release" else "never-ready")
+
+
+def struck(it: History, make: Callable[[History], Any], case: tuple[int, int, str, str]) -> bool:
+    """Strike at that moment; True: it hit something."""
+    number, at, strategy, name = case
+    act, fault, restarted = act_of(it, name, strategy), make(it), number % 3 == 0
     it.lab.in_moments(at, fault.begin)
-    ended = deploy(it, strategy)
+    ended = act()
     it.lab.at.clear()
     with closing(sqlite3.connect(f"file:{it.machine.data}?mode=ro", uri=True)) as reader:
         assert reader.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
@@ -170,18 +216,22 @@ def struck(it: History, fault: Any, at: int, strategy: str, *, restarted: bool) 
         it.let_be(ROUND_S)
         assert it.open() is None, "the rollout was not taken up again"
     it.all_is_as_it_must()
-    return ended is None
+    return ended is None or (isinstance(fault, BadDisk) and fault.hits > 0)
 
 
 FAULTS: dict[str, Callable[[History], Any]] = {
     "busy": Busy,
     "error-at-begin": lambda it: BadDisk(it, "BEGIN"),
     "error-at-insert": lambda it: BadDisk(it, "INSERT"),
+    "error-at-update": lambda it: BadDisk(it, "UPDATE"),
+    "error-at-delete": lambda it: BadDisk(it, "DELETE"),
     "error-at-commit": lambda it: BadDisk(it, "COMMIT"),
     "error-at-select": lambda it: BadDisk(it, "SELECT"),
     "one-error-at-select": lambda it: BadDisk(it, "SELECT", once=True),
     "one-error-at-begin": lambda it: BadDisk(it, "BEGIN", once=True),
     "one-error-at-insert": lambda it: BadDisk(it, "INSERT", once=True),
+    "one-error-at-update": lambda it: BadDisk(it, "UPDATE", once=True),
+    "one-error-at-delete": lambda it: BadDisk(it, "DELETE", once=True),
     "one-error-at-commit": lambda it: BadDisk(it, "COMMIT", once=True),
 }
 
@@ -189,26 +239,24 @@ FAULTS: dict[str, Callable[[History], Any]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_store_that_fails_at_any_moment_of_a_rollout_is_an_error_and_the_rollout_has_an_end(fault: str) -> None:
-    answered = []
-    for number, at in enumerate(range(1, 220, 5)):
-        strategy = sorted(STRATEGIES)[number % len(STRATEGIES)]
-        with history() as it:
-            answered.append(struck(it, FAULTS[fault](it), at, strategy, restarted=number % 3 == 0))
-    assert any(answered)
+    hits = []
+    for case in cases():
+        with history() as it, told(case):
+            hits.append(struck(it, FAULTS[fault], case))
+    print(f"{len(hits)} rollouts, {sum(hits)} hit")
+    assert any(hits)
 
 
 @pytest.mark.slow
 def test_a_disk_that_is_full_at_any_moment_of_a_rollout_is_an_error_and_the_rollout_has_an_end(tiny: Path) -> None:
-    answered = []
-    for number, at in enumerate(range(1, 220, 5)):
-        strategy = sorted(STRATEGIES)[number % len(STRATEGIES)]
-        with history(tiny) as it:
-            # Otherwise what the log of changes has been before is room enough for the whole rollout.
-            it.lab.store.db._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            answered.append(struck(it, FullDisk(it), at, strategy, restarted=number % 3 == 0))
+    hits = []
+    for case in cases():
+        with history(tiny) as it, told(case):
+            hits.append(struck(it, FullDisk, case))
         for path in tiny.iterdir():
             path.unlink()
-    assert any(answered)
+    print(f"{len(hits)} rollouts, {sum(hits)} hit")
+    assert any(hits)
 
 
 def test_a_store_that_cannot_be_written_says_what_to_do() -> None:
