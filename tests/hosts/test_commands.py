@@ -12,7 +12,7 @@ import pytest
 from dbus_fast import Message
 
 from longshore.drivers.base import DriverError
-from longshore.drivers.systemd.commands import NotBegun, command_name, end_commands, run_command
+from longshore.drivers.systemd.commands import NotBegun, command_name, end_commands, rollouts_there, run_command
 from longshore.hosts import HostUnreachable, SshHost, attempt
 from longshore.proc import HookResult
 from support.hosts import Host, HostSet, HostsMissing, open_hosts
@@ -198,7 +198,9 @@ async def test_ending_those_of_a_rollout_ends_no_others(host: SshHost, hosts: Ho
     other = asyncio.create_task(run(host, "sleep 2; echo done", command_name("other", "pre_deploy", 1)))
     mine = asyncio.create_task(run(host, "sleep 600"))
     await until(lambda: hosts[0].show(f"longshore-{NAME}.service", "ActiveState") == "active", "that it runs", 30)
+    assert await rollouts_there(host) == {ROLLOUT, "other"}
     assert await end_commands(host, ROLLOUT) == 1
+    assert await rollouts_there(host) == {"other"}
     (ended,) = await asyncio.gather(mine, return_exceptions=True)
     # Whoever waits for it either sees how it ended, or that it was taken away.
     assert "was removed" in str(ended) or (isinstance(ended, HookResult) and ended.exit_code == -9)

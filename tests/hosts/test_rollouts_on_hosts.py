@@ -232,6 +232,9 @@ async def test_whatever_a_rollout_has_on_a_host_counts_as_left_over_there(site: 
         "polite.py",
     ):
         assert trace in seen, seen
+    # As of a host that was lost in the middle of a hook, and never caught up with: the delete takes it away.
+    hosts[1].shell(f"mkdir -p /var/lib/longshore-host/commands/{hook}; touch /run/longshore-{hook}")
+    assert f"/commands/{hook}" in site.traces(hosts[1])
 
 
 async def test_output_is_read_from_the_journals_of_all_hosts(site: FarSite, hosts: HostSet) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from longshore.drivers.mock import MockWorld
 from longshore.files import FilesError
 from longshore.files.far import FarRelease, Shipped, Standing, Stock
 from longshore.files.records import ReleaseFacts
-from longshore.hosts.base import HostUnreachable
+from longshore.hosts.base import Done, HostUnreachable
 
 
 @dataclass
@@ -32,6 +33,10 @@ class FakeHost:
     _watchers: list[Callable[[Any], None]] = field(default_factory=list)
 
     @property
+    def state(self) -> PurePosixPath:
+        return PurePosixPath("/var/lib/longshore-host")
+
+    @property
     def reachable(self) -> bool:
         return self.name not in self.world.lost
 
@@ -41,8 +46,10 @@ class FakeHost:
             self.come_back()
         self.expect()
 
-    async def run(self, script: str, *_: str, **__: Any) -> None:
+    async def run(self, script: str, *_: str, **__: Any) -> Done:
+        """It does nothing, and says so."""
         self.expect()
+        return Done(0, b"", b"")
 
     def expect(self) -> None:
         if not self.reachable:

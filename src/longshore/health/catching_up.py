@@ -18,7 +18,7 @@ from longshore.health.errands import Errands
 from longshore.hosts.base import Host
 from longshore.model import Deployment
 from longshore.rollout.observe import hosts_for
-from longshore.rollout.providing import catch_up
+from longshore.rollout.providing import catch_up, end_left_hooks
 from longshore.rollout.world import World
 
 #: seconds between two tries to reach a host that is lost, and bound on one of them
@@ -70,6 +70,9 @@ class CatchingUp:
         deployment = world.store.deployment(name)
         if deployment is None or world.store.open_rollout_of(name) is not None:
             return
+        if ended := await end_left_hooks(world, name, host):
+            message = f"host {host.name}: ended {ended} hook{'s' if ended != 1 else ''} of rollouts that are over"
+            world.event(name, "warning", message, source="monitor")
         release = world.store.release(name, deployment.current_version) if deployment.current_version else None
         if release is not None and host.name in hosts_for(world, release.spec):
             try:

@@ -56,6 +56,19 @@ async def prune_there(world: World, name: str, directory: FarDirectory) -> tuple
     return gone
 
 
+async def end_left_hooks(world: World, name: str, host: Host) -> int:
+    """End what hooks of a deployment's rollouts that are over have left on a host, which was out of reach when they
+    ended. How many still ran. Raises DriverError."""
+    from longshore.drivers.systemd.commands import end_commands, rollouts_there
+
+    ended = 0
+    for id in sorted(await rollouts_there(host)):
+        rollout = world.store.rollout(id)
+        if rollout is not None and rollout.deployment == name and not rollout.status.is_open:
+            ended += await end_commands(host, id, world.fence)
+    return ended
+
+
 async def ask_lost(world: World, environment: str) -> None:
     """Ask those hosts again that were lost: one that has come back a moment ago is not known to be there yet."""
     hosts = [cast(Host, place) for place in world.hosts_of(environment).values()]
@@ -67,6 +80,7 @@ async def remove_there(world: World, deployment: Deployment, *, files: bool) -> 
     """Nothing of it stays on any host, but its shared files; files False: all files stay. Raises HostUnreachable."""
     claim = world.claim_of(deployment.name)
     for place in world.hosts_of(deployment.environment).values():
+        await end_left_hooks(world, deployment.name, cast(Host, place))
         directory = world.far_directory(cast(Host, place), deployment.working_directory)
         if await directory.holder() == claim:
             if files:

@@ -13,8 +13,9 @@ from longshore.drivers.base import DriverError
 from longshore.drivers.systemd import commands
 from longshore.drivers.systemd.commands import NotBegun
 from longshore.hosts import HostUnreachable
-from longshore.model import Rollout
+from longshore.model import CanaryStep, Rollout
 from longshore.proc import HookResult
+from longshore.rollout.providing import end_left_hooks
 from support.far import FakeHost
 from support.shop import Shop
 
@@ -23,13 +24,16 @@ HOSTS = ("a", "b", "c")
 
 class Far:
     """Commands on the shop's hosts. before, amid: hosts that are lost before a command is begun there, or while it
-    runs; rebooted: those that are back by then. began: host and line of what was begun."""
+    runs; rebooted: those that are back by then. began: host and line of what was begun; ended: host and rollout."""
 
     def __init__(self) -> None:
         self.before: set[str] = set()
         self.amid: set[str] = set()
         self.rebooted: set[str] = set()
         self.began: list[tuple[str, str]] = []
+        #: rollouts of which every host has something left
+        self.left: set[str] = set()
+        self.ended: list[tuple[str, str]] = []
 
     async def run(self, host: FakeHost, name: str, command: str, **_: Any) -> HookResult:
         if host.name in self.before:
@@ -43,9 +47,14 @@ class Far:
             raise DriverError(f"host {host.name} was restarted while {name} ran there: nobody knows how far it came")
         return HookResult(0, False, "", 0.0)
 
-    async def end(self, host: FakeHost, *_: Any) -> int:
+    async def end(self, host: FakeHost, rollout_id: str, *_: Any) -> int:
         host.expect()
-        return 0
+        self.ended.append((host.name, rollout_id))
+        return 1
+
+    async def left_there(self, host: FakeHost) -> frozenset[str]:
+        host.expect()
+        return frozenset(self.left)
 
 
 @pytest.fixture
@@ -53,6 +62,7 @@ def far(monkeypatch: pytest.MonkeyPatch) -> Far:
     far = Far()
     monkeypatch.setattr(commands, "run_command", far.run)
     monkeypatch.setattr(commands, "end_commands", far.end)
+    monkeypatch.setattr(commands, "rollouts_there", far.left_there)
     return far
 
 
@@ -121,3 +131,18 @@ async def test_a_hook_that_no_host_has_run_has_failed(shop: Shop, far: Far) -> N
     assert rollout.failure is not None
     assert (rollout.status, rollout.failure.code) == ("unwound", "HOOK_FAILED")
     assert "none is in reach" in rollout.failure.cause
+
+
+async def test_what_hooks_of_a_rollout_that_is_over_have_left_on_a_lost_host_is_ended_there(
+    shop: Shop, far: Far
+) -> None:
+    far.amid = {"a"}
+    rollout = await deploy(shop, pre_deploy_hooks=("one",), max_failed_hosts=1)
+    open_one = await shop.begin(
+        "3.0", strategy="canary", canary={"steps": (CanaryStep(50, None), CanaryStep(100, 0.0))}
+    )
+    host = shop.machine.hosts["a"]
+    host.come_back()
+    far.left, far.ended = {rollout.id, open_one.id, "of somebody else"}, []
+    assert await end_left_hooks(shop.lab.world, "shop", host) == 1
+    assert far.ended == [("a", rollout.id)]

@@ -200,6 +200,12 @@ async def run_command(
     return replace(result, duration_s=time.monotonic() - began)
 
 
+async def rollouts_there(host: Host) -> frozenset[str]:
+    """Ids of the rollouts of which a command has left something on a host, whoever's they are."""
+    done = await attempt(host, lambda: host.run(_LIST, str(host.state), ""))
+    return frozenset(name.rsplit("-", 2)[0] for name in done.stdout.decode("utf-8", "replace").split())
+
+
 async def end_commands(host: Host, rollout_id: str, fence: Fence = unfenced) -> int:
     """Kill what still runs of a rollout's commands, and remove what is left of all of them. How many were killed."""
     if not _NAME.fullmatch(rollout_id):
