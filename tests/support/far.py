@@ -26,8 +26,9 @@ class FakeHost:
     lost_at: float | None = None
     #: it is there again, which nobody knows before he has asked
     unnoticed: bool = False
-    #: nothing more can be written there
+    #: nothing more can be written there, whatever it says is free
     full: bool = False
+    free_bytes: int = 10**12
     #: path → what stands there
     places: dict[str, Place] = field(default_factory=dict)
     _watchers: list[Callable[[Any], None]] = field(default_factory=list)
@@ -114,7 +115,7 @@ class FakeFarDirectory:
     async def standing(self) -> Standing:
         facts = FarRelease(ReleaseFacts("", 1), "", listed=True)
         releases = dict.fromkeys(sorted(self._place.releases), facts)
-        return Standing(holder=self._place.owner, free_bytes=10**12, releases=releases)
+        return Standing(holder=self._place.owner, free_bytes=self.host.free_bytes, releases=releases)
 
     async def check(self) -> Standing:
         return await self.standing()

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from longshore.drivers.base import DriverError
 from longshore.files import FilesError
+from longshore.files.far.directory import SPARE_BYTES
 from longshore.hosts.base import HostUnreachable
 from longshore.model import Spec, Systemd
 from longshore.rollout.observe import hosts_for
@@ -89,6 +90,6 @@ async def _ask(world: World, spec: Spec, name: str, size_bytes: int, answers: _A
     else:
         if standing.holder is not None and standing.holder != world.claim_of(spec.name):
             answers.refused[name] = f"{spec.working_directory!r} belongs to {standing.holder}"
-        elif standing.free_bytes < size_bytes:
+        elif standing.free_bytes < (need := size_bytes + SPARE_BYTES):
             free = f"only {standing.free_bytes:,} are free there"
-            answers.refused[name] = f"the release takes {size_bytes:,} bytes, but {free}"
+            answers.refused[name] = f"the release takes {need:,} bytes with its directories and lists, but {free}"

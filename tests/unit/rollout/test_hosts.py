@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from longshore.errors import SpecInvalid
 from longshore.hosts.base import HostUnreachable
 from longshore.model import InstanceState, Pool, Rollout, Routing
 from longshore.rollout.providing import catch_up
@@ -171,6 +172,12 @@ async def test_a_host_that_missed_a_rollout_gets_the_content_that_is_committed_a
     assert await catch_up(shop.lab.world, shop.deployment(), "c")
     assert place(shop, "c") == place(shop, "a")
     assert not await catch_up(shop.lab.world, shop.deployment(), "c")
+
+
+async def test_a_host_with_room_for_the_files_of_a_release_alone_is_told_before_anything_begins(shop: Shop) -> None:
+    host(shop, "b").free_bytes = 1_000_000
+    with pytest.raises(SpecInvalid, match="on host b: the release takes"):
+        await shop.begin("1.0")
 
 
 async def test_a_scale_onto_a_host_whose_disk_is_full_says_so(shop: Shop) -> None:
