@@ -21,6 +21,8 @@ from typing import Any
 import psutil
 from harness import Figure, main
 
+from longshore.demo.stage import NAME
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from support.far_site import open_far_site  # type: ignore[import-not-found]
@@ -71,23 +73,25 @@ def figures(found: list[dict[str, float]], how: str) -> list[Figure]:
         Figure("one host: rolling, 1 instance", one["rolling"], "s", note=note),
         Figure(f"{HOSTS} hosts: rolling, 1 instance each, serial 25 %", ten["rolling"], "s", note=note),
         Figure("ratio", ten["rolling"] / one["rolling"], "x", at_most=ROLLING_X, note=how),
+        Figure("one host: a rollback to what is still warm", one["rollback"], "s", note=note),
+        Figure(f"{HOSTS} hosts: the same", ten["rollback"], "s", note=note),
     ]
 
 
 async def deploys(directory: Path, hosts: HostSet, group: Path | None = None) -> dict[str, float]:
-    """Seconds of a redeploy of what serves ("same"), and of a rolling upgrade. group: the cgroup that bounds the
-    manager and its router as the hosts are bounded."""
+    """Seconds of a redeploy of what serves ("same"), of a rolling upgrade, and of a rollback to a set still warm
+    ("rollback"). group: the cgroup that bounds the manager and its router as the hosts are bounded."""
 
     serial: dict[str, Any] = {"rolling": {"serial": "25%", "max_surge": "25%"}}
     # What a deploy does not say is as it was.
     at_once: dict[str, Any] = {"rolling": {"serial": "100%", "max_surge": "100%"}}
-    found: dict[str, list[float]] = {"same": [], "rolling": []}
+    found: dict[str, list[float]] = {"same": [], "rolling": [], "rollback": []}
     async with open_far_site(directory, hosts) as site:
 
-        async def deploy(version: str, **fields: Any) -> None:
+        async def deploy(version: str, strategy: str = "rolling", **fields: Any) -> None:
             (site.artifact(version) / "small.py").write_text(APPLICATION)
             command = ["/usr/bin/python3", "-I", "-S", "small.py"]
-            await site.client.deploy(site.spec(version, "rolling", command=command, **fields), timeout=300)
+            await site.client.deploy(site.spec(version, strategy, command=command, **fields), timeout=300)
 
         await deploy("1.0")
         if group is not None:
@@ -98,6 +102,11 @@ async def deploys(directory: Path, hosts: HostSet, group: Path | None = None) ->
                 began = time.monotonic()
                 await deploy(f"{number}.0", **fields)
                 found[what].append(time.monotonic() - began)
+        await deploy("green", "blue-green", blue_green={"keep_old": "10m"})
+        for _ in range(ROUNDS):
+            began = time.monotonic()
+            await site.client.rollback(NAME, timeout=300)  # there and back again: the other set is warm each time
+            found["rollback"].append(time.monotonic() - began)
     print(json.dumps({"hosts": len(hosts), **found}), file=sys.stderr)
     return {what: median(seconds) for what, seconds in found.items()}
 

@@ -174,6 +174,14 @@ async def test_a_host_that_missed_a_rollout_gets_the_content_that_is_committed_a
     assert not await catch_up(shop.lab.world, shop.deployment(), "c")
 
 
+async def test_what_could_not_be_stopped_as_its_host_is_lost_is_not_told_as_stopped(shop: Shop) -> None:
+    await deploy(shop, "1.0")
+    host(shop, "c").lose()
+    rollout = await deploy(shop, "2.0", strategy="recreate", max_failed_hosts=1)
+    (told,) = [r.message for r in shop.lab.store.journal(rollout.id) if r.name == "stop_instances"]
+    assert told == "stopped 2 instances"
+
+
 async def test_a_host_with_room_for_the_files_of_a_release_alone_is_told_before_anything_begins(shop: Shop) -> None:
     host(shop, "b").free_bytes = 1_000_000
     with pytest.raises(SpecInvalid, match="on host b: the release takes"):

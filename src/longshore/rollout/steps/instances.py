@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -107,8 +107,8 @@ def patience(spec: Spec) -> float:
     return max(spec.progress_deadline, spec.drain_timeout + spec.stop_timeout + spec.health_check.deadline + 60.0)
 
 
-def counted(ids: tuple[str, ...]) -> str:
-    return f"{len(ids)} instance{'s' if len(ids) != 1 else ''}"
+def counted(instances: Sized) -> str:
+    return f"{len(instances)} instance{'s' if len(instances) != 1 else ''}"
 
 
 def killed(stopped: Sequence[Stopped | None], context: Context) -> str:
@@ -160,7 +160,7 @@ class StartInstances(Step):
         # The traffic has been taken back by now, but what they were sent meanwhile has to end first.
         await drain(context, ids)
         stopped = await where_reached(context, *(fleet.retire(id, context.spec.stop_timeout) for id in ids))
-        return f"stopped {counted(ids)} of {self.version}{killed(stopped, context)}"
+        return f"stopped {counted(stopped)} of {self.version}{killed(stopped, context)}"
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class StopInstances(Step):
     async def run(self, context: Context) -> str:
         fleet = context.world.fleet
         stopped = await where_reached(context, *(fleet.stop(id, context.spec.stop_timeout) for id in self.instances))
-        return f"stopped {counted(self.instances)}{killed(stopped, context)}"
+        return f"stopped {counted(stopped)}{killed(stopped, context)}"
 
     async def undo(self, context: Context) -> str:
         # All of them, whatever their rows say: one may have been stopped without that having been written down.
@@ -240,4 +240,4 @@ class RetireInstances(Step):
     async def run(self, context: Context) -> str:
         fleet = context.world.fleet
         stopped = await where_reached(context, *(fleet.retire(id, context.spec.stop_timeout) for id in self.instances))
-        return f"retired {counted(self.instances)}{killed(stopped, context)}"
+        return f"retired {counted(stopped)}{killed(stopped, context)}"
