@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from longshore.drivers.base import Driver, DriverError
+from longshore.drivers.base import Driver, DriverError, Handle
 from longshore.drivers.logs import rotate
 from longshore.errors import LeaseLost
 from longshore.files import FilesError
@@ -79,12 +79,16 @@ class Tidying:
             # Read only now: those of what was started meanwhile are in it.
             known = {instance.launch_id for instance in self._world.store.instances()}
             for launch_id, handle in found.items():
-                if launch_id not in known:
+                if launch_id not in known and not self._is_taken_over(handle):
                     log.warning("ending a process that belongs to no instance (launch %s)", launch_id)
                     with _going_on(f"ending launch {launch_id}"):
                         await driver.stop(handle, GRACE_S)
 
     # --- private
+
+    def _is_taken_over(self, handle: Handle) -> bool:
+        """A unit of the user's own is the same for every launch: the one that is begun now would be stopped."""
+        return handle.get("kind") == "existing" and self._world.lock(str(handle["deployment"])).locked()
 
     async def _tidy_up(self, deployment: Deployment) -> None:
         world, store, name = self._world, self._world.store, deployment.name

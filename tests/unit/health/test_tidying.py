@@ -137,6 +137,26 @@ async def test_what_a_rollout_starts_while_processes_are_looked_for_is_left_alon
     assert (await shop.outcome(rollout[0])).status is RolloutStatus.succeeded
 
 
+async def test_a_unit_of_the_users_own_is_left_alone_while_its_deployment_is_at_work(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[Any] = []
+
+    async def survey(self: MockDriver) -> Any:
+        return {"former": {"kind": "existing", "deployment": "shop"}}
+
+    async def stop(self: MockDriver, handle: Any, grace_s: float) -> None:
+        stopped.append(handle["deployment"])
+
+    monkeypatch.setattr(MockDriver, "survey", survey)
+    monkeypatch.setattr(MockDriver, "stop", stop)
+    async with shop.lab.world.lock("shop"):
+        await tidying_of(shop).sweep()
+        assert stopped == []
+    await tidying_of(shop).sweep()
+    assert stopped == ["shop"]
+
+
 async def test_a_log_that_cannot_be_rotated_keeps_nothing_else_from_being_tidied(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
