@@ -70,9 +70,6 @@ class CatchingUp:
         deployment = world.store.deployment(name)
         if deployment is None or world.store.open_rollout_of(name) is not None:
             return
-        if ended := await end_left_hooks(world, name, host):
-            message = f"host {host.name}: ended {ended} hook{'s' if ended != 1 else ''} of rollouts that are over"
-            world.event(name, "warning", message, source="monitor")
         release = world.store.release(name, deployment.current_version) if deployment.current_version else None
         if release is not None and host.name in hosts_for(world, release.spec):
             try:
@@ -83,6 +80,10 @@ class CatchingUp:
                 message = f"host {host.name} was brought to {deployment.current_version}"
                 world.event(name, "info", message, source="monitor")
         self._behind.discard((name, host.name))
+        # Last: one that cannot be ended keeps nothing of the above from being done.
+        if ended := await end_left_hooks(world, name, host):
+            message = f"host {host.name}: ended {ended} hook{'s' if ended != 1 else ''} of rollouts that are over"
+            world.event(name, "warning", message, source="monitor")
 
     def close(self) -> None:
         for stop in self._watched.values():

@@ -12,6 +12,7 @@ import pytest_asyncio
 from longshore.drivers.base import DriverError
 from longshore.drivers.systemd import commands
 from longshore.drivers.systemd.commands import NotBegun
+from longshore.health.catching_up import CatchingUp
 from longshore.hosts import HostUnreachable
 from longshore.model import CanaryStep, Rollout
 from longshore.proc import HookResult
@@ -146,3 +147,19 @@ async def test_what_hooks_of_a_rollout_that_is_over_have_left_on_a_lost_host_is_
     far.left, far.ended = {rollout.id, open_one.id, "of somebody else"}, []
     assert await end_left_hooks(shop.lab.world, "shop", host) == 1
     assert far.ended == [("a", rollout.id)]
+
+
+async def test_a_hook_that_cannot_be_ended_keeps_no_host_from_being_brought_up_to_date(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stuck(host: FakeHost) -> frozenset[str]:
+        raise DriverError("it does not end: look at it there")
+
+    monkeypatch.setattr(commands, "rollouts_there", stuck)
+    errands: Any = None  # all hosts are there: nobody is sent to ask for one
+    catching_up = CatchingUp(shop.lab.world, errands, lambda name: None, lambda: None)
+    catching_up.look([shop.deployment()], 0.0)
+    assert catching_up.is_behind("shop", "a")
+    with pytest.raises(DriverError):
+        await catching_up.bring("shop", shop.machine.hosts["a"])  # type: ignore[arg-type]
+    assert not catching_up.is_behind("shop", "a")
